@@ -1,0 +1,46 @@
+"""The base of all typed options, and of the sections that are put together from a registry."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+# `Field(..., json_schema_extra=OPERATIONAL)`: where and how fast, never what is computed. Such a
+# key may change when a run is resumed.
+OPERATIONAL: dict[str, Any] = {"operational": True}
+
+
+class Options(BaseModel):
+    """Typed, frozen options of one component: the class is also their documentation.
+
+    Every field carries a description (with its unit) and its bounds in `Field`. Values are
+    checked strictly (no bool for a number, no text for an int); text from YAML or from the
+    command line is read by the declared type in `config.reading` before it comes here.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, protected_namespaces=(), validate_default=True
+    )
+
+    @classmethod
+    def fields(cls) -> dict[str, FieldInfo]:
+        """Field name -> declaration, in the order of the class."""
+        return dict(cls.model_fields)
+
+
+class Section(Options):
+    """Options of a place where a component is chosen by `name`.
+
+    A registry adds one sub-section per registered key (`Registry.section`). `choices` is then
+    the registry (or registries) that `name` must be found in.
+    """
+
+    choices: ClassVar[tuple[Any, ...]] = ()
+
+    name: str = Field("", description="which component")
+
+    def known_names(self) -> list[str]:
+        """All names that may be selected here."""
+        return sorted({name for registry in self.choices for name in registry.names()})

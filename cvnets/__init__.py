@@ -1,0 +1,8 @@
+"""Light-weight networks for classification, detection and segmentation."""
+
+from cvnets.api import create_model, list_models
+from cvnets.weights.load import LoadReport, load_weights
+
+__version__ = "0.1.0"
+
+__all__ = ["LoadReport", "__version__", "create_model", "list_models", "load_weights"]

@@ -1,0 +1,77 @@
+"""Networks by name, for Python users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from pydantic import ValidationError
+
+from config.errors import UserError, suggestion
+from config.options import Options
+from cvnets.kinds import CLASSIFIERS
+from cvnets.layers.style import LayerStyle
+from cvnets.models.classification import VARIANT_NAMES
+from cvnets.models.encoder import ImageEncoder
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names for `create_model` that match a shell pattern, sorted.
+
+    Variants (`mobilevit_xx_small`), and registered models that have no named variant.
+    """
+    with_variants = {registered for registered, _ in VARIANT_NAMES.values()}
+    names = {*VARIANT_NAMES, *(set(CLASSIFIERS.names()) - with_variants)}
+    return sorted(name for name in names if fnmatchcase(name, pattern))
+
+
+def create_model(
+    name: str,
+    *,
+    n_classes: int = 1000,
+    classifier_dropout: float = 0.0,
+    output_stride: int | None = None,
+    style: LayerStyle | None = None,
+    **options: Any,
+) -> ImageEncoder:
+    """A classifier with fresh weights: images [B, 3, H, W] in [0, 1] -> logits [B, n_classes].
+
+    `name`: a variant like `mobilevit_xx_small`, or a registered name with its options (those of
+    its recipe section, e.g. `create_model("mobilevit", mode="small", head_dim=24)`). `style`
+    defaults to the family's own. UserError for unknown names and options.
+    """
+    if name not in VARIANT_NAMES and name not in CLASSIFIERS:
+        known = {*list_models(), *CLASSIFIERS.names()}
+        raise UserError(f"no model is called {name!r} - {suggestion(name, known)}")
+    if n_classes < 1:
+        raise UserError(f"{name}: n_classes is {n_classes}; at least one class is needed")
+    registered, given = VARIANT_NAMES.get(name, (name, {}))
+    entry = CLASSIFIERS[registered]
+    chosen = _options(name, entry.options, {**given, **options})
+    default_style = getattr(entry.component, "family_style", LayerStyle())
+    return entry.component(
+        chosen,
+        style=style or default_style,
+        num_classes=n_classes,
+        classifier_dropout=classifier_dropout,
+        output_stride=output_stride,
+    )
+
+
+def _options(name: str, kind: type[Options], given: Mapping[str, Any]) -> Options:
+    """`kind` filled with `given`; UserError that names every mistake in one line."""
+    for key in given:
+        if key not in kind.fields():
+            raise UserError(f"{name} has no option {key!r} - {suggestion(key, kind.fields())}")
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        texts = (_one_line(problem) for problem in error.errors())
+        raise UserError(f"{name}: {'; '.join(texts)}") from None
+
+
+def _one_line(problem: Any) -> str:
+    place = ".".join(map(str, problem["loc"]))
+    text = problem["msg"].removeprefix("Value error, ")
+    return f"{place}: {text}, not {problem['input']!r}" if place else text

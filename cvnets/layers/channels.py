@@ -1,0 +1,9 @@
+"""Channel counts."""
+
+from __future__ import annotations
+
+
+def make_divisible(value: float, divisor: int = 8, minimum: int | None = None) -> int:
+    """`value` rounded to a multiple of `divisor`, at least `minimum`, never below 90 % of it."""
+    rounded = max(minimum or divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded

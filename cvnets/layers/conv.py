@@ -1,0 +1,52 @@
+"""The convolution unit: convolution, norm, activation."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from cvnets.layers.style import LayerStyle
+
+
+class ConvNormAct(nn.Module):
+    """`block.conv`, `block.norm`, `block.act` (those that are asked for) on a map [B, C, H, W].
+
+    The padding keeps the size at stride 1: ((kernel_size - 1) // 2) * dilation. Without a norm
+    `bias` decides whether the convolution has one; with a norm the style does.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        style: LayerStyle,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        norm: bool = True,
+        act: bool = True,
+        bias: bool = False,
+    ):
+        super().__init__()
+        conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=(kernel_size - 1) // 2 * dilation,
+            dilation=dilation,
+            groups=groups,
+            bias=style.bias_before_norm if norm else bias,
+        )
+        parts: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
+        if norm:
+            parts["norm"] = style.norm(out_channels)
+        if act:
+            parts["act"] = style.activation()
+        self.block = nn.Sequential(parts)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.block(maps)

@@ -1,0 +1,89 @@
+"""Normalisation of maps [B, C, H, W]: the table of names, and the options that choose one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from config.errors import UserError
+from config.options import Options
+
+NormName = Literal[
+    "batch_norm",
+    "batch_norm_2d",
+    "batch_norm_fp32",
+    "sync_batch_norm",
+    "sync_batch_norm_fp32",
+    "group_norm",
+    "instance_norm",
+    "instance_norm_2d",
+    "layer_norm",
+    "layer_norm_nchw",
+    "layer_norm_2d",
+]
+
+
+class NormalizationOptions(Options):
+    """The normalisation behind the convolutions."""
+
+    name: NormName = Field(
+        "batch_norm",
+        description="normalisation; sync_batch_norm shares the statistics of all GPU processes, "
+        "layer_norm works on the channels of each pixel, layer_norm_2d on the map of each image",
+    )
+    groups: int = Field(1, ge=1, description="channel groups of group_norm")
+    momentum: float = Field(
+        0.1, ge=0.0, le=1.0, description="share of a batch in the running statistics of batch norm"
+    )
+
+
+class ChannelLayerNorm(nn.LayerNorm):
+    """Layer norm over the channels of each pixel of a map [B, C, H, W]."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        pixels = maps.permute(0, 2, 3, 1)
+        normed = F.layer_norm(pixels, self.normalized_shape, self.weight, self.bias, self.eps)
+        return normed.permute(0, 3, 1, 2)
+
+
+def _batch_norm(options: NormalizationOptions, channels: int) -> nn.Module:
+    return nn.BatchNorm2d(channels, momentum=options.momentum)
+
+
+def _group_norm(options: NormalizationOptions, channels: int) -> nn.Module:
+    if channels % options.groups:
+        raise UserError(
+            f"model.normalization.groups: {options.groups} groups do not divide "
+            f"a layer of {channels} channels"
+        )
+    return nn.GroupNorm(options.groups, channels)
+
+
+def _instance_norm(options: NormalizationOptions, channels: int) -> nn.Module:
+    return nn.InstanceNorm2d(channels, affine=True)
+
+
+def _layer_norm(options: NormalizationOptions, channels: int) -> nn.Module:
+    return ChannelLayerNorm(channels)
+
+
+# Torch's batch norm computes its statistics in float32 even under mixed precision, so the
+# `_fp32` names need nothing of their own. The engine turns BatchNorm2d into SyncBatchNorm
+# where several GPU processes run: `LayerStyle.synchronised` tells it.
+NORMS: dict[str, Callable[[NormalizationOptions, int], nn.Module]] = {
+    "batch_norm": _batch_norm,
+    "batch_norm_2d": _batch_norm,
+    "batch_norm_fp32": _batch_norm,
+    "sync_batch_norm": _batch_norm,
+    "sync_batch_norm_fp32": _batch_norm,
+    "group_norm": _group_norm,
+    "instance_norm": _instance_norm,
+    "instance_norm_2d": _instance_norm,
+    "layer_norm": _layer_norm,
+    "layer_norm_nchw": _layer_norm,
+    "layer_norm_2d": lambda options, channels: nn.GroupNorm(1, channels),
+}

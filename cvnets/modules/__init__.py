@@ -1,0 +1,1 @@
+"""Modules: blocks that several models are made of."""

@@ -1,0 +1,183 @@
+"""The epoch's plan: a pure function of (seed, epoch, data-set size, recipe).
+
+An epoch is a list of optimizer steps, a step a list of micro-batches of one image size.
+Micro-batch number m of a step goes to rank m mod R, so more processes, gradient accumulation
+and resuming on other hardware are all another dealing of the same list.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from config.errors import UserError
+from data.sample import SampleKey
+from data.sampler.seeds import hashed, permutation
+
+Tail = Literal["merge", "drop", "pad"]
+# what a hash is for, so that two kinds of draws never share their numbers
+ORDER, SIZE, SAMPLE = 1, 2, 3
+
+
+class Size(NamedTuple):
+    """An image size in pixels, and how many images of it make a micro-batch."""
+
+    height: int
+    width: int
+    batch: int
+
+
+class MicroBatch(NamedTuple):
+    """Positions [start, stop) of the epoch's order, at one image size in pixels."""
+
+    height: int
+    width: int
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+Step = tuple[MicroBatch, ...]
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """One epoch: `order` int64 [positions] holds sample indices, `steps` the micro-batches."""
+
+    seed: int
+    epoch: int
+    order: npt.NDArray[np.int64]
+    steps: tuple[Step, ...]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def indices(self, micro: MicroBatch) -> list[int]:
+        """The sample indices of a micro-batch."""
+        return [int(index) for index in self.order[micro.start : micro.stop]]
+
+    def keys(self, micro: MicroBatch) -> list[SampleKey]:
+        """The sample keys of a micro-batch."""
+        positions = range(micro.start, micro.stop)
+        return [
+            SampleKey(index, micro.height, micro.width, hashed(self.seed, self.epoch, SAMPLE, p))
+            for p, index in zip(positions, self.indices(micro), strict=True)
+        ]
+
+
+def num_samples(step: Step) -> int:
+    """Images in a step, over all its micro-batches."""
+    return sum(micro.stop - micro.start for micro in step)
+
+
+def plan_epoch(
+    *,
+    seed: int,
+    epoch: int,
+    dataset_size: int,
+    sizes: Sequence[Size],
+    micro_batches: int,
+    tail: Tail = "merge",
+    num_repeats: int = 1,
+    truncate: bool = False,
+) -> EpochPlan:
+    """The plan of a training epoch; each step draws one of `sizes` with equal probability.
+
+    Every sample comes once (`num_repeats` times in a row with repeated augmentation, cut back to
+    the data set's size by `truncate`). UserError if the data set is too small for one step.
+    """
+    order = permutation(dataset_size, seed, epoch, ORDER)
+    if num_repeats > 1:
+        order = np.repeat(order, num_repeats)[: dataset_size if truncate else None]
+    steps: list[list[MicroBatch]] = []
+    start = 0
+    while start < len(order):
+        height, width, batch = sizes[hashed(seed, epoch, SIZE, len(steps)) % len(sizes)]
+        stop = min(start + batch * micro_batches, len(order))
+        cuts = [*range(start, stop, batch), stop]
+        steps.append([MicroBatch(height, width, a, b) for a, b in itertools.pairwise(cuts)])
+        start = stop
+    if steps:
+        order = _finish_tail(steps, order, batch, tail)
+    if not any(steps):
+        raise UserError(
+            f"dataset.root_train: {dataset_size} training samples are too few for a step "
+            f"(sampler.tail={tail}, micro-batches of {min(size.batch for size in sizes)})"
+        )
+    return EpochPlan(seed, epoch, order, tuple(tuple(step) for step in steps if step))
+
+
+class Sizes(Protocol):
+    """What a plan needs of a sampler."""
+
+    def sizes(self, epoch: int) -> list[Size]: ...
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The plans of all epochs of a run.
+
+    `processes` is the number of processes that the run was started with: together with
+    `accum_freq`, which counts from epoch `accum_after_epoch` on, it fixes the micro-batches per
+    step for good, whatever the number of processes later.
+    """
+
+    seed: int
+    dataset_size: int
+    sampler: Sizes
+    processes: int = 1
+    accum_freq: int = 1
+    accum_after_epoch: int = 0
+    tail: Tail = "merge"
+    num_repeats: int = 1
+    truncate: bool = False
+
+    def epoch(self, epoch: int) -> EpochPlan:
+        """The plan of one epoch."""
+        accumulated = self.accum_freq if epoch >= self.accum_after_epoch else 1
+        return plan_epoch(
+            seed=self.seed,
+            epoch=epoch,
+            dataset_size=self.dataset_size,
+            sizes=self.sampler.sizes(epoch),
+            micro_batches=self.processes * accumulated,
+            tail=self.tail,
+            num_repeats=self.num_repeats,
+            truncate=self.truncate,
+        )
+
+
+def _finish_tail(
+    steps: list[list[MicroBatch]], order: npt.NDArray[np.int64], batch: int, tail: Tail
+) -> npt.NDArray[np.int64]:
+    """Treat the last micro-batch, which may be smaller than `batch`; returns the order to use."""
+    last = steps[-1][-1]
+    missing = batch - len(last)
+    if missing == 0:
+        return order
+    if tail == "pad":
+        steps[-1][-1] = last._replace(stop=last.stop + missing)
+        return np.concatenate([order, np.resize(order, missing)])
+    if tail == "drop" or len(last) < 2:
+        steps[-1].pop()
+        if not steps[-1]:
+            steps.pop()
+        if tail == "merge" and steps:
+            steps[-1][-1] = steps[-1][-1]._replace(stop=last.stop)
+    return order
+
+
+def plan_evaluation(dataset_size: int, size: Size) -> EpochPlan:
+    """Every sample once, in order, in steps of one micro-batch; nothing is padded."""
+    steps = [
+        (MicroBatch(size.height, size.width, a, min(a + size.batch, dataset_size)),)
+        for a in range(0, dataset_size, size.batch)
+    ]
+    return EpochPlan(0, 0, np.arange(dataset_size, dtype=np.int64), tuple(steps))

@@ -1,0 +1,1 @@
+"""The pipelines of each task, and what torchvision.transforms.v2 lacks."""

@@ -1,0 +1,75 @@
+"""Writing and reading files of tensors: atomically, and without running code from a file."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import nn
+
+from config.errors import UserError
+from cvnets.weights.load import _read as read_checkpoint
+
+STATE = "training_checkpoint_last.pt"
+METADATA = "cvnets"
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write beside `path`, flush to the disk, rename: there is always one whole file.
+
+    UserError when the disk is full or the folder cannot be written; the old file is intact then.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except (OSError, RuntimeError) as error:
+        beside.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot write: {_reason(error, path)}; nothing was lost") from None
+
+
+def _reason(error: OSError | RuntimeError, path: Path) -> str:
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # torch's zip writer hides the errno of a full disk in a RuntimeError
+    stat = os.statvfs(path.parent)
+    if full or (isinstance(error, RuntimeError) and stat.f_bavail * stat.f_frsize < 1 << 20):
+        return "the disk is full"
+    return (isinstance(error, OSError) and error.strerror) or str(error).splitlines()[0]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically."""
+    write_text(path, json.dumps(record, indent=2) + "\n")
+
+
+def save_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write the training state of a run."""
+    write_atomically(folder / STATE, lambda file: torch.save(dict(state), file))
+
+
+def save_weights(path: Path, model: nn.Module, metadata: Mapping[str, Any]) -> None:
+    """Write a bare state dict with official names; `metadata` (JSON types) travels in its _metadata."""
+    state = model.state_dict()
+    state._metadata[METADATA] = dict(metadata)  # type: ignore[attr-defined]
+    write_atomically(path, lambda file: torch.save(state, file))
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read a training state. UserError for a missing, damaged or unsafe file."""
+    state = read_checkpoint(path)
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: not a training state")
+    return state

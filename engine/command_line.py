@@ -1,0 +1,66 @@
+"""The command line: one table of commands, each imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from config.errors import StopRequested, UserError, suggestion
+from config.shadowing import check_our_modules
+
+# name -> what it does; the module of the same name has run(words) -> exit code
+COMMANDS = {
+    "train": "train from a recipe, or continue a run: cvnets train RECIPE [key=value ...]",
+    "eval": "evaluate weights: cvnets eval RECIPE|CHECKPOINT [key=value ...]",
+    "list": "what is registered, and which recipes are shipped: cvnets list [KIND]",
+    "explain": "type, default, meaning and origin of an option: cvnets explain KEY [RECIPE]",
+    "shapes": "generate a data set: cvnets shapes --layout imagefolder --out DIR",
+    "env": "versions and devices, for a bug report",
+}
+DONE, OUR_FAULT, USER_MISTAKE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
+
+HELP = """usage: cvnets COMMAND [arguments]
+
+{commands}
+
+cvnets COMMAND --help shows the arguments of a command. The options of a recipe are shown by
+cvnets list and cvnets explain; any of them can be given as key=value or as --key value.
+"""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run `cvnets ...`; the exit code is 0 (done), 2 (the user's mistake), 3 (stopped, saved)."""
+    words = list(sys.argv[1:] if words is None else words)
+    if not words or words[0] in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS))
+        print(HELP.format(commands="\n".join(f"  {n:{width}}  {t}" for n, t in COMMANDS.items())))
+        return DONE if words else USER_MISTAKE
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("cvnets"))
+        return DONE
+    return run(words[0], words[1:])
+
+
+def run(command: str, words: Sequence[str]) -> int:
+    """Run one command; mistakes of the user are printed, one line each, without a traceback."""
+    try:
+        check_our_modules()
+        if command not in COMMANDS:
+            raise UserError(f"cvnets has no command {command!r} - {suggestion(command, COMMANDS)}")
+        module = importlib.import_module(f"engine.commands.{command}")
+        code: int = module.run(list(words))
+        return code
+    except UserError as error:
+        print(*error.lines(), sep="\n", file=sys.stderr)
+        return USER_MISTAKE
+    except StopRequested:
+        print("stopped on request; the state is saved, the same command continues", file=sys.stderr)
+        return STOPPED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `cvnets list | head`
+        sys.stderr.close()
+        return DONE

@@ -1,0 +1,1 @@
+"""One file per command; `engine.command_line` holds their table."""

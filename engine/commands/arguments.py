@@ -1,0 +1,90 @@
+"""Both styles of the command line, read by one parser.
+
+`RECIPE a.b=c` and `--common.config-file RECIPE --common.override-kwargs a.b=c --a.b c`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from config.errors import UserError
+from config.source import normal_key
+
+_ASSIGNMENT = re.compile(r"[A-Za-z_][\w.-]*=")
+
+
+@dataclass
+class RecipeArguments:
+    """The recipe (a path or a name, or None) and `key=value` words, in the order given."""
+
+    recipe: str | None = None
+    overrides: list[str] = field(default_factory=list)
+    quiet: bool = False
+    verbose: bool = False
+
+
+def read_arguments(words: Sequence[str], usage: str) -> RecipeArguments:
+    """Read the words of a command that takes a recipe. `--help` prints `usage` and exits."""
+    found = RecipeArguments()
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word in ("-h", "--help"):
+            print(usage)
+            raise SystemExit(0)
+        if word in ("-q", "--quiet"):
+            found.quiet = True
+        elif word in ("-v", "--verbose"):
+            found.verbose = True
+        elif word.startswith("--"):
+            _option(word[2:], rest, found)
+        elif _ASSIGNMENT.match(word):
+            found.overrides.append(word)
+        elif found.recipe is None:
+            found.recipe = word
+        else:
+            raise UserError(
+                f"{word!r}: a recipe is given already ({found.recipe}); options are key=value"
+            )
+    return found
+
+
+def _option(name: str, rest: list[str], found: RecipeArguments) -> None:
+    """`--key value ...`, `--key=value`, or `--flag`, with its values taken off `rest`."""
+    name, equals, value = name.partition("=")
+    key = normal_key(name)
+    if key == "common.override_kwargs":
+        while rest and not rest[0].startswith("--"):
+            found.overrides.append(rest.pop(0))
+        return
+    values = [value] if equals else []
+    while not equals and rest and not _is_option(rest[0]):
+        values.append(rest.pop(0))
+    if key == "common.config_file":
+        if len(values) != 1:
+            raise UserError(f"--{name}: one recipe is expected ({len(values)} given)")
+        found.recipe = values[0]
+        return
+    found.overrides.append(f"{key}={','.join(values) if values else 'true'}")
+
+
+def _is_option(word: str) -> bool:
+    negative_number = re.fullmatch(r"-\.?\d.*", word) is not None
+    return (word.startswith("-") and not negative_number) or _ASSIGNMENT.match(word) is not None
+
+
+def start_logging(arguments: RecipeArguments) -> None:
+    """Messages of the library on the terminal; other ranks than 0 only warn."""
+    rank = int(os.environ.get("RANK", "0"))
+    level = logging.DEBUG if arguments.verbose else logging.INFO
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setLevel(logging.WARNING if arguments.quiet or rank else level)
+    handler.setFormatter(logging.Formatter(f"rank {rank}: %(message)s" if rank else "%(message)s"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for noisy in ("matplotlib", "PIL", "tensorboard"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

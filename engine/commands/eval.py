@@ -1,0 +1,61 @@
+"""`cvnets eval`, which is also `main_eval.py` and `cvnets-eval`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from config.errors import UserError
+from engine.commands.arguments import read_arguments, start_logging
+
+if TYPE_CHECKING:
+    from engine.recipe import Recipe
+
+USAGE = """usage: cvnets eval RECIPE model.classification.pretrained=WEIGHTS [key=value ...] [-q] [-v]
+       cvnets eval CHECKPOINT.pt [key=value ...]
+       main_eval.py --common.config-file RECIPE --model.classification.pretrained WEIGHTS
+
+A checkpoint that was trained here carries its recipe; keys given on the command line win over it.
+Results go to evaluation.json and predictions.png in common.results_loc/common.run_label.
+"""
+
+
+def run(words: list[str]) -> int:
+    """Evaluate and print a table; exit code 0."""
+    arguments = read_arguments(words, USAGE)
+    if arguments.recipe is None:
+        raise UserError("cvnets eval: a recipe or a checkpoint is needed")
+    start_logging(arguments)
+    from engine.evaluation import evaluate
+    from engine.reading import load_recipe
+
+    if arguments.recipe.endswith((".pt", ".pth")):
+        recipe = _recipe_of(Path(arguments.recipe), arguments.overrides)
+    else:
+        recipe = load_recipe(arguments.recipe, arguments.overrides)
+    report = evaluate(recipe, quiet=arguments.quiet)
+    if int(os.environ.get("RANK", "0")) == 0:
+        table = Table("metric", "value", title=f"{report['weights']} on {report['images']} images")
+        for name, value in report["metrics"].items():
+            table.add_row(f"{name} (%)" if name.startswith("top") else name, f"{value:.4g}")
+        Console().print(table)
+        print(f"pictures: {recipe.common.results_loc}/{recipe.common.run_label}/predictions.png")
+    return 0
+
+
+def _recipe_of(checkpoint: Path, overrides: list[str]) -> Recipe:
+    from cvnets.weights.load import load_state
+    from engine.reading import load_recipe
+
+    _, metadata = load_state(checkpoint)
+    if "recipe" not in metadata:
+        raise UserError(
+            f"{checkpoint}: carries no recipe; use cvnets eval RECIPE "
+            f"model.classification.pretrained={checkpoint}"
+        )
+    mapping = metadata["recipe"] | {"model.classification.pretrained": str(checkpoint)}
+    return load_recipe(mapping, overrides, plugins=False)

@@ -1,0 +1,44 @@
+"""Evaluate a checkpoint as the recipe says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.checkpoint import write_json
+from engine.distributed import StopSignal, join_world
+from engine.observers.observer import EvaluationRecord, build_observers
+from engine.parts import build_evaluator, build_sampler, build_task, place, use_numerics
+from engine.precision import Precision
+from engine.recipe import Recipe
+from engine.run_folder import run_folder
+
+
+def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
+    """Evaluate `model.classification.pretrained` on the test (else the validation) split.
+
+    Returns {"metrics": ..., "images": ..., "weights": ...}, and writes it to evaluation.json of
+    the run folder, with predictions.png beside it.
+    """
+    task = build_task(recipe)
+    source = task.build_source("test")
+    size = build_sampler(recipe, recipe.dataset.eval_batch_size0).base
+    with join_world(recipe.ddp, recipe.common.device) as world, StopSignal(world) as stop:
+        use_numerics(recipe)
+        precision = Precision(recipe.common, world.device)
+        model = place(task.build_model(), recipe, world)
+        loss = task.build_loss().to(world.device)
+        evaluator = build_evaluator(task, source, size, loss, precision, world, stop)
+        found = evaluator.evaluate(model)
+        weights = recipe.model.classification.pretrained
+        report = {"metrics": found.metrics, "images": found.images, "weights": weights}
+        if world.is_main:
+            folder = run_folder(recipe)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / "evaluation.json", report)
+            record = EvaluationRecord(
+                "Eval", 0, 0, found.metrics, found.images, examples=found.examples
+            )
+            build_observers(["console", "pictures"], folder=folder, quiet=quiet).on_evaluation(
+                record
+            )
+        return report

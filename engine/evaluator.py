@@ -1,0 +1,98 @@
+"""Evaluation that is exact on any number of processes.
+
+The plan fixes the batches, every process takes whole batches, metrics merge without rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from config.errors import StopRequested, UserError
+from data.loader import Loader
+from data.sampler.plan import EpochPlan
+from engine.distributed import StopSignal, World, gather
+from engine.metrics.metric import Observation, build_metrics, results
+from engine.precision import Precision
+from engine.task import Example, Task
+
+NUM_EXAMPLES = 16
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`metrics` name -> value over `images` unique images; `examples` for the pictures."""
+
+    metrics: dict[str, float]
+    images: int
+    examples: tuple[Example, ...]
+
+
+class Evaluator:
+    """Evaluates models on one split."""
+
+    def __init__(
+        self,
+        *,
+        task: Task,
+        loss: nn.Module,
+        loader: Loader,
+        plan: EpochPlan,
+        metrics: Sequence[str],
+        precision: Precision,
+        world: World,
+        stop: StopSignal | None = None,
+    ):
+        self.task, self.loss, self.loader, self.plan = task, loss, loader, plan
+        self.metric_names = tuple(metrics)
+        self.precision, self.world, self.stop = precision, world, stop
+        chosen = np.linspace(0, len(plan.order) - 1, NUM_EXAMPLES).astype(int)
+        self._example_ids = {int(plan.order[place]) for place in chosen}
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module) -> Evaluation:
+        """Metrics of `model` over the whole split; the same value on every rank.
+
+        UserError when an image was not evaluated exactly once; StopRequested between batches.
+        """
+        model.eval()
+        self.loss.eval()
+        metrics = build_metrics(self.metric_names)
+        ids: list[int] = []
+        examples: dict[int, Example] = {}
+        for batch in self.loader.evaluation(self.plan):
+            if self.stop is not None and self.stop.requested:
+                raise StopRequested
+            batch = batch.to(self.world.device)
+            images, targets = self.task.prepare(batch, training=False)
+            with self.precision.autocast():
+                outputs = model(images)
+                loss = self.loss(images, outputs, targets)
+            for metric in metrics.values():
+                metric.update(Observation(outputs, targets, loss, len(batch)))
+            ids += batch.ids
+            for place in range(len(batch)):
+                if batch.ids[place] in self._example_ids:
+                    example = self.task.example(batch, outputs, place)
+                    examples |= {batch.ids[place]: example} if example else {}
+        local = {name: metric.state() for name, metric in metrics.items()}
+        records = gather((ids, local, examples), self.world)
+        self._check_ids([number for record in records for number in record[0]])
+        drawn = {number: e for record in records for number, e in record[2].items()}
+        return Evaluation(
+            metrics=results(metrics, [record[1] for record in records]),
+            images=len(self.plan.order),
+            examples=tuple(drawn[number] for number in sorted(drawn)),
+        )
+
+    def _check_ids(self, ids: list[int]) -> None:
+        expected = sorted(int(number) for number in self.plan.order)
+        if sorted(ids) != expected:
+            raise UserError(
+                f"evaluated {len(set(ids))} unique images in {len(ids)}, but the split has "
+                f"{len(expected)}: the metrics would be wrong, nothing is reported"
+            )

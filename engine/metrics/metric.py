@@ -1,0 +1,61 @@
+"""What a metric is: local counting on the device, and an exact merge over ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from engine.kinds import METRICS
+from loss_fn.output import LossOutput
+
+Value = float | dict[str, float]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One micro-batch: what the network gave, what was asked, the loss, and how many images."""
+
+    outputs: Any
+    targets: Any
+    loss: LossOutput
+    images: int
+
+
+class Metric(Protocol):
+    """Counts on the device without synchronising; the result does not depend on who counted what."""
+
+    def update(self, seen: Observation) -> None:
+        """Count one micro-batch."""
+        ...
+
+    def step(self, gradient_norm: Tensor) -> None:
+        """Count one optimizer step (training only)."""
+        ...
+
+    def state(self) -> Any:
+        """What this rank has counted, as plain Python numbers; waits for the device."""
+        ...
+
+    def result(self, states: Sequence[Any]) -> Value:
+        """The value over states of all ranks, and of ranks before a resume."""
+        ...
+
+
+def build_metrics(names: Sequence[str]) -> dict[str, Metric]:
+    """Fresh metrics by name; `loss` is always among them."""
+    return {name: METRICS[name].component(METRICS[name].options()) for name in ("loss", *names)}
+
+
+def results(metrics: dict[str, Metric], states: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Name -> value over the ranks' states; a metric of several values gives `name.part`."""
+    values: dict[str, float] = {}
+    for name, metric in metrics.items():
+        value = metric.result([state[name] for state in states])
+        if isinstance(value, dict):
+            values |= {f"{name}.{part}": number for part, number in value.items()}
+        else:
+            values[name] = value
+    return values

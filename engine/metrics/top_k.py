@@ -1,0 +1,58 @@
+"""Top-k accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from config.registry import NoOptions
+from engine.kinds import METRICS
+from engine.metrics.metric import Observation
+
+
+class TopK:
+    """Percent of images whose class is among the `k` largest logits; counts are integers.
+
+    `outputs` [B, C] logits; `targets` int64 [B], or soft float [B, C], whose argmax counts.
+    Negative labels are left out. With fewer than k classes, all of them count.
+    """
+
+    def __init__(self, k: int):
+        self.k = k
+        self._counts: Tensor | None = None
+        self._saved = [0, 0]
+
+    @torch.no_grad()
+    def update(self, seen: Observation) -> None:
+        labels = seen.targets.argmax(1) if seen.targets.is_floating_point() else seen.targets
+        best = seen.outputs.topk(min(self.k, seen.outputs.shape[1]), dim=1).indices
+        right = (best == labels[:, None]).any(1).sum()
+        counts = torch.stack([right, (labels >= 0).sum()])
+        self._counts = counts if self._counts is None else self._counts + counts
+
+    def step(self, gradient_norm: Tensor) -> None:
+        pass
+
+    def state(self) -> list[int]:
+        if self._counts is not None:
+            self._saved = [a + b for a, b in zip(self._saved, self._counts.tolist(), strict=True)]
+            self._counts = None
+        return self._saved
+
+    def result(self, states: Sequence[list[int]]) -> float:
+        right, total = (sum(column) for column in zip(*states, strict=True))
+        return 100.0 * right / total if total else float("nan")
+
+
+@METRICS.register("top1")
+def top1(options: NoOptions) -> TopK:
+    """Percent of images whose largest logit is the right class."""
+    return TopK(1)
+
+
+@METRICS.register("top5")
+def top5(options: NoOptions) -> TopK:
+    """Percent of images whose class is among the five largest logits."""
+    return TopK(5)

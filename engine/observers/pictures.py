@@ -1,0 +1,98 @@
+"""curves.png and predictions.png."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from config.registry import NoOptions
+from engine.kinds import OBSERVERS
+from engine.observers.observer import EvaluationRecord, Observer
+from engine.task import Example
+
+
+@OBSERVERS.register("pictures")
+class Pictures(Observer):
+    """Draws the curves of all metrics over epochs, and what the model says of some images."""
+
+    def __init__(self, options: NoOptions, *, folder: Path, quiet: bool):
+        self._folder = folder
+        self._lines = read_history(folder / "metrics.jsonl")
+
+    def on_evaluation(self, record: EvaluationRecord) -> None:
+        if record.stage in ("Train", "Val", "Val_EMA"):
+            for name, value in record.metrics.items():
+                self._lines.setdefault(name, {}).setdefault(record.stage, {})[record.epoch] = value
+            draw_curves(self._lines, self._folder / "curves.png")
+        if record.examples:
+            draw_examples(record.examples, self._folder / "predictions.png")
+
+
+Lines = dict[str, dict[str, dict[int, float]]]
+
+
+def read_history(path: Path) -> Lines:
+    """Metric -> stage -> epoch -> value of the run so far, from metrics.jsonl."""
+    import json
+
+    lines: Lines = {}
+    if not path.exists():
+        return lines
+    for text in path.read_text(encoding="utf-8").splitlines():
+        record: dict[str, Any] = json.loads(text)
+        if record["kind"] == "evaluation" and record["stage"] != "Eval":
+            for name, value in record["metrics"].items():
+                number = math.nan if value is None else value
+                lines.setdefault(name, {}).setdefault(record["stage"], {})[record["epoch"]] = number
+    return lines
+
+
+def draw_curves(lines: Lines, path: Path) -> None:
+    """One panel per metric, one line per stage, over epochs (counted from 1)."""
+    figure = Figure(figsize=(5.2 * len(lines), 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(lines), squeeze=False)[0]
+    names = {"Train": "training", "Val": "validation", "Val_EMA": "validation, EMA"}
+    for panel, (metric, stages) in zip(panels, lines.items(), strict=True):
+        for stage, values in stages.items():
+            epochs = sorted(values)
+            marker = "o" if len(epochs) < 30 else None
+            panel.plot(
+                [e + 1 for e in epochs],
+                [values[e] for e in epochs],
+                marker=marker,
+                ms=3,
+                label=names[stage],
+            )
+        panel.set(xlabel="epoch", ylabel=f"{metric} (%)" if metric.startswith("top") else metric)
+        panel.grid(alpha=0.3)
+        panel.legend(frameon=False)
+        panel.xaxis.get_major_locator().set_params(integer=True)
+    _save(figure, path)
+
+
+def draw_examples(examples: tuple[Example, ...], path: Path) -> None:
+    """A grid of images with what the model says of each; titles of mistakes are red."""
+    columns = min(8, len(examples))
+    rows = math.ceil(len(examples) / columns)
+    figure = Figure(figsize=(1.9 * columns, 2.35 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for panel in panels:
+        panel.axis("off")
+    for panel, example in zip(panels, examples, strict=False):
+        panel.imshow(example.image, interpolation="nearest")
+        panel.set_title(example.title, fontsize=9, color="black" if example.right else "#c1121f")
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write beside and rename, so that a viewer never sees half a picture."""
+    beside = path.with_name(f".{path.name}.tmp")
+    figure.savefig(beside, dpi=110, format="png")
+    beside.replace(path)

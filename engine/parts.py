@@ -1,0 +1,116 @@
+"""The parts that training and evaluation have in common, built from a recipe."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import torch
+from torch import nn
+
+from data.kinds import SAMPLERS
+from data.loader import Loader, Source
+from data.sampler.plan import Size, plan_evaluation
+from data.sampler.section import Sampler
+from engine.distributed import StopSignal, World
+from engine.evaluator import Evaluator
+from engine.kinds import TASKS
+from engine.precision import Precision
+from engine.reading import flat, task_name
+from engine.recipe import Recipe
+from engine.task import Task
+
+log = logging.getLogger(__name__)
+
+
+def build_task(recipe: Recipe) -> Task:
+    """The task of the recipe, which has looked at its own options."""
+    entry = TASKS[task_name(recipe)]
+    task: Task = entry.component(entry.options(), recipe=recipe)
+    task.check()
+    return task
+
+
+def build_sampler(recipe: Recipe, batch_size: int) -> Sampler:
+    """The sampler of the recipe for batches of the base size."""
+    sampler: Sampler = SAMPLERS.build(recipe.sampler, batch_size=batch_size)
+    return sampler
+
+
+def use_numerics(recipe: Recipe) -> None:
+    """Switch torch to bit-equal results if the recipe asks for them, else to fast ones."""
+    deterministic = recipe.common.deterministic
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cuda.matmul.allow_tf32 = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def place(model: nn.Module, recipe: Recipe, world: World) -> nn.Module:
+    """The model on the device, in the recipe's type and memory order."""
+    dtype = torch.float64 if recipe.common.parameter_dtype == "float64" else torch.float32
+    order = torch.channels_last if recipe.common.channels_last else torch.preserve_format
+    if recipe.model.normalization.name.startswith("sync_"):
+        if world.size > 1 and world.device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        else:
+            log.info("sync_batch_norm: on this device and number of processes it is batch norm")
+    model = model.to(device=world.device, dtype=dtype)
+    return model.to(memory_format=order)
+
+
+def build_loader(recipe: Recipe, source: Source, world: World) -> Loader:
+    """The loader of one rank."""
+    data = recipe.dataset
+    workers = data.workers
+    if workers < 0:
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        workers = max(1, len(os.sched_getaffinity(0)) // local)
+    return Loader(
+        source,
+        rank=world.rank,
+        world_size=world.size,
+        workers=workers,
+        prefetch_factor=data.prefetch_factor,
+        persistent_workers=data.persistent_workers,
+        pin_memory=data.pin_memory and world.device.type == "cuda",
+    )
+
+
+def build_evaluator(
+    task: Task,
+    source: Source,
+    size: Size,
+    loss: nn.Module,
+    precision: Precision,
+    world: World,
+    stop: StopSignal | None,
+) -> Evaluator:
+    """Evaluation of one split in batches of `size`."""
+    return Evaluator(
+        task=task,
+        loss=loss,
+        loader=build_loader(task.recipe, source, world),
+        plan=plan_evaluation(len(source), size),
+        metrics=task.recipe.stats.val,
+        precision=precision,
+        world=world,
+        stop=stop,
+    )
+
+
+def weights_metadata(task: Task) -> dict[str, Any]:
+    """What travels with the weights: task, classes, and the whole recipe, as JSON types."""
+    recipe = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in flat(task.recipe).items()
+    }
+    return {
+        "format": 1,
+        "task": task_name(task.recipe),
+        "classes": list(task.class_names),
+        "channel_order": "RGB",
+        "recipe": recipe,
+    }

@@ -1,0 +1,134 @@
+"""The shape of a recipe: its sections, and who owns each."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PrivateAttr, create_model
+
+from config.options import Options, Section
+from config.registry import Registry, compose
+from cvnets.kinds import CLASSIFIERS
+from cvnets.layers.activation import ActivationOptions, ActivationOverride
+from cvnets.layers.init import LayerOptions
+from cvnets.layers.norm import NormalizationOptions
+from data.datasets.section import DatasetSection
+from data.kinds import CLASSIFICATION_DATASETS, SAMPLERS
+from data.sampler.section import SamplerSection
+from data.transforms.section import ImageAugmentationSection
+from engine.distributed import DistributedOptions
+from engine.settings import CommonOptions, EmaOptions, StatsOptions
+from loss_fn.kinds import CLASSIFICATION_LOSSES
+from loss_fn.section import ClassificationLossSection, LossSection
+from optim.kinds import OPTIMIZERS, SCHEDULES
+from optim.scheduler.section import SchedulerSection
+from optim.section import OptimSection
+
+# every package whose import registers components; a plugin adds its own
+COMPONENTS = ("cvnets", "data.sampler", "data.datasets", "loss_fn", "optim", "engine.components")
+RECIPES = Path(importlib.import_module("config").__path__[0])
+
+
+class ClassifierSection(Section):
+    """`model.classification`."""
+
+    name: str = Field("mobilevit", description="which network")
+    n_classes: int | None = Field(None, ge=1, description="classes; null: as many as the data have")
+    pretrained: str | None = Field(None, description="weights to start from, a file")
+    classifier_dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the last layer")
+    gradient_checkpointing: bool = Field(False, description="recompute stages instead of storing")
+    activation: ActivationOverride = Field(
+        default_factory=ActivationOverride,
+        description="activation inside the classifier, instead of model.activation",
+    )
+
+
+class ModelSection(Options):
+    """`model`."""
+
+    activation: ActivationOptions = Field(
+        default_factory=ActivationOptions, description="activation"
+    )
+    normalization: NormalizationOptions = Field(
+        default_factory=NormalizationOptions, description="normalisation layers"
+    )
+    layer: LayerOptions = Field(default_factory=LayerOptions, description="initialisation, pooling")
+    classification: ClassifierSection = Field(
+        default_factory=ClassifierSection, description="the classifier, or the backbone"
+    )
+    resume_exclude_scopes: tuple[str, ...] = Field(
+        (), description="regular expressions: entries of a weights file that are left out"
+    )
+    ignore_missing_scopes: tuple[str, ...] = Field(
+        (), description="regular expressions: entries of the model that a file may lack"
+    )
+    rename_scopes_map: tuple[tuple[str, str], ...] = Field(
+        (), description="[pattern, replacement] pairs applied to the keys of a weights file"
+    )
+
+
+class Recipe(Options):
+    """All options of a run. `origins` says where each given key was given."""
+
+    taskname: str = Field("", description="a free label")
+    common: CommonOptions = Field(default_factory=CommonOptions, description="the run")
+    ddp: DistributedOptions = Field(default_factory=DistributedOptions, description="processes")
+    dataset: DatasetSection = Field(default_factory=DatasetSection, description="the data")
+    sampler: SamplerSection = Field(default_factory=SamplerSection, description="sizes and batches")
+    image_augmentation: ImageAugmentationSection = Field(
+        default_factory=ImageAugmentationSection, description="transforms"
+    )
+    model: ModelSection = Field(default_factory=ModelSection, description="the network")
+    loss: LossSection = Field(default_factory=LossSection, description="the loss")
+    optim: OptimSection = Field(default_factory=OptimSection, description="the optimizer")
+    scheduler: SchedulerSection = Field(
+        default_factory=SchedulerSection, description="learning rate"
+    )
+    ema: EmaOptions = Field(default_factory=EmaOptions, description="averaged weights")
+    stats: StatsOptions = Field(default_factory=StatsOptions, description="metrics")
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+    _notes: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """Dotted key -> `file:line` or `command line`, for the keys that were given."""
+        return self._origins
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of how the recipe was read (old spellings)."""
+        return self._notes
+
+
+def recipe_type() -> type[Recipe]:
+    """The recipe with a sub-section for every component that is registered by now."""
+    for package in COMPONENTS:
+        importlib.import_module(package)
+    classifier = compose(ClassifierSection, CLASSIFIERS)
+    model = create_model("ModelSection", __base__=ModelSection, classification=_default(classifier))
+    loss = create_model(
+        "LossSection",
+        __base__=LossSection,
+        classification=_default(compose(ClassificationLossSection, CLASSIFICATION_LOSSES)),
+    )
+    return create_model(
+        "Recipe",
+        __base__=Recipe,
+        dataset=_default(compose(DatasetSection, *_dataset_kinds())),
+        sampler=_default(compose(SamplerSection, SAMPLERS)),
+        model=_default(model),
+        loss=_default(loss),
+        optim=_default(compose(OptimSection, OPTIMIZERS)),
+        scheduler=_default(compose(SchedulerSection, SCHEDULES)),
+    )
+
+
+def _dataset_kinds() -> tuple[Registry, ...]:
+    return (CLASSIFICATION_DATASETS,)
+
+
+def _default(kind: type[Options]) -> Any:
+    return (kind, Field(default_factory=kind, description=(kind.__doc__ or "").split("\n")[0]))

@@ -1,0 +1,96 @@
+"""`common`, `stats` and `ema`: the options of the engine itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from config.options import OPERATIONAL, Options
+
+
+class CommonOptions(Options):
+    """`common`: the run, its folder, its numbers."""
+
+    seed: int = Field(0, ge=0, description="seed of everything random in the run")
+    results_loc: str = Field(
+        "results", description="folder of all runs", json_schema_extra=OPERATIONAL
+    )
+    run_label: str = Field(
+        "run_1", description="sub-folder of this run", json_schema_extra=OPERATIONAL
+    )
+    plugins: tuple[str, ...] = Field((), description="files or modules with your own components")
+    observers: tuple[str, ...] = Field(
+        (), description="your own observers, by name", json_schema_extra=OPERATIONAL
+    )
+    auto_resume: bool = Field(
+        False,
+        description="continue the run that is in the folder already",
+        json_schema_extra=OPERATIONAL,
+    )
+    resume: str | None = Field(
+        None, description="training state to continue from", json_schema_extra=OPERATIONAL
+    )
+    resume_changes: Literal["refuse", "allow"] = Field(
+        "refuse",
+        description="what to do when the recipe of a resumed run has changed",
+        json_schema_extra=OPERATIONAL,
+    )
+    finetune: str | None = Field(
+        None, description="weights of the whole model to start from", json_schema_extra=OPERATIONAL
+    )
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="auto, cpu, cuda, cuda:N or mps",
+        json_schema_extra=OPERATIONAL,
+    )
+    mixed_precision: bool = Field(False, description="autocast to mixed_precision_dtype")
+    mixed_precision_dtype: Literal["float16", "bfloat16"] = Field(
+        "float16", description="type of autocast; float16 needs a GPU and scales the loss"
+    )
+    parameter_dtype: Literal["float32", "float64"] = Field(
+        "float32", description="type of parameters; float64 for exact comparisons"
+    )
+    deterministic: bool = Field(False, description="bit-equal results on a GPU, more slowly")
+    channels_last: bool = Field(True, description="memory order of images and weights")
+    accum_freq: int = Field(1, ge=1, description="micro-batches per process and optimizer step")
+    accum_after_epoch: int = Field(0, ge=-1, description="accumulate from this epoch on")
+    grad_clip: float | None = Field(None, gt=0, description="largest 2-norm of the gradient")
+    max_nonfinite_steps: int = Field(
+        10, ge=1, description="training stops after so many steps in a row without a finite loss"
+    )
+    log_freq: int = Field(
+        100, ge=1, description="optimizer steps between log lines", json_schema_extra=OPERATIONAL
+    )
+    save_interval_freq: int = Field(
+        0,
+        ge=0,
+        description="save the state every so many optimizer steps; 0: by time only",
+        json_schema_extra=OPERATIONAL,
+    )
+    save_interval_minutes: float = Field(
+        15.0,
+        gt=0,
+        description="save the state at least so often, minutes",
+        json_schema_extra=OPERATIONAL,
+    )
+    tensorboard_logging: bool = Field(
+        True, description="write tb_logs/", json_schema_extra=OPERATIONAL
+    )
+
+
+class StatsOptions(Options):
+    """`stats`: what is measured, and which measure picks the best checkpoint."""
+
+    train: tuple[str, ...] = Field(("loss",), description="metrics of training epochs")
+    val: tuple[str, ...] = Field(("loss",), description="metrics of evaluation")
+    checkpoint_metric: str = Field("loss", description="metric of `val` that ranks checkpoints")
+    checkpoint_metric_max: bool = Field(False, description="whether larger is better")
+
+
+class EmaOptions(Options):
+    """`ema`: the exponential moving average of the weights."""
+
+    enable: bool = Field(False, description="keep an averaged copy of the model")
+    momentum: float = Field(1e-4, gt=0, le=1, description="m of e = (1 - m) e + m w")

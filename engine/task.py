@@ -1,0 +1,73 @@
+"""The contract of a task: all that differs between classification, detection and segmentation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from data.loader import Source
+from data.sample import Batch
+from engine.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Example:
+    """One evaluated image for the pictures: uint8 [H, W, 3] RGB, what to write, whether it is right."""
+
+    image: npt.NDArray[np.uint8]
+    title: str
+    right: bool
+
+
+class Task(ABC):
+    """Built once per run from the recipe. `class_names` may be empty where there are no classes."""
+
+    class_names: tuple[str, ...] = ()
+
+    def __init__(self, recipe: Recipe):
+        self.recipe = recipe
+
+    @abstractmethod
+    def build_source(self, split: str) -> Source:
+        """The data of "train", "val" or "test". UserError if they do not fit the recipe."""
+
+    @abstractmethod
+    def build_model(self) -> nn.Module:
+        """The network, initialised; called after `build_source`, so the classes are known."""
+
+    @abstractmethod
+    def build_loss(self) -> nn.Module:
+        """`loss(images, outputs, targets) -> LossOutput`: the mean over its micro-batch."""
+
+    def check(self) -> None:  # noqa: B027 - nothing to check is the usual case
+        """Look at the recipe before any data is read; UserError for what cannot work."""
+
+    def prepare(self, batch: Batch, *, training: bool) -> tuple[Tensor, Any]:
+        """Images for the network (float [B, 3, H, W], RGB in [0, 1] unless normalised), targets.
+
+        Runs on the device. In training it may mix images; draws come from torch's generators,
+        which are seeded by (run seed, step, micro-batch).
+        """
+        return self.scale(batch.images), batch.targets
+
+    def scale(self, images: Tensor) -> Tensor:
+        """uint8 [B, 3, H, W] -> float in [0, 1], minus mean and over deviation if asked for."""
+        common = self.recipe.common
+        dtype = torch.float64 if common.parameter_dtype == "float64" else torch.float32
+        order = torch.channels_last if common.channels_last else torch.contiguous_format
+        images = images.to(dtype=dtype, memory_format=order).div_(255)
+        norm = self.recipe.image_augmentation.to_tensor.mean_std_normalization
+        if norm.enable:
+            mean = images.new_tensor(norm.mean)[:, None, None]
+            images = images.sub_(mean).div_(images.new_tensor(norm.std)[:, None, None])
+        return images
+
+    def example(self, batch: Batch, outputs: Any, place: int) -> Example | None:
+        """Image `place` of an evaluated batch as a picture; None if the task draws none."""
+        return None

@@ -1,0 +1,115 @@
+"""Image classification."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from config.errors import UserError
+from config.registry import NoOptions
+from cvnets.kinds import CLASSIFIERS
+from cvnets.layers.style import LayerStyle
+from cvnets.weights.load import load_weights
+from data.kinds import CLASSIFICATION_DATASETS
+from data.loader import Source
+from data.sample import Batch
+from data.transforms.classification import EvaluationTransform, TrainingTransform
+from engine.kinds import TASKS
+from engine.recipe import ModelSection, Recipe
+from engine.task import Example, Task
+from loss_fn.kinds import CLASSIFICATION_LOSSES
+
+
+@TASKS.register("classification")
+class Classification(Task):
+    """One label per image."""
+
+    def __init__(self, options: NoOptions, *, recipe: Recipe):
+        super().__init__(recipe)
+
+    def build_source(self, split: str) -> Source:
+        """A folder per class; all splits must have the same classes, as many as the model."""
+        data = self.recipe.dataset
+        root = (
+            data.root_test or data.root_val if split == "test" else getattr(data, f"root_{split}")
+        )
+        known_as = "val" if split == "test" and not data.root_test else split
+        dataset = CLASSIFICATION_DATASETS.build(data, root=root, split=known_as)
+        self._check_classes(dataset.classes, known_as)
+        training = split == "train"
+        transform = TrainingTransform if training else EvaluationTransform
+        return Source(
+            dataset=dataset,
+            transform=transform(self.recipe.image_augmentation),
+            collate=torch.tensor,
+            replace_bad=training,
+        )
+
+    def _check_classes(self, classes: tuple[str, ...], split: str) -> None:
+        asked = self.recipe.model.classification.n_classes
+        if asked is not None and asked != len(classes):
+            place = self.recipe.origins.get("model.classification.n_classes", "default")
+            raise UserError(
+                f"{place}: model.classification.n_classes: {asked} in the recipe, but dataset."
+                f"root_{split} has {len(classes)} class folders; set it to {len(classes)} or leave it out"
+            )
+        if self.class_names and self.class_names != classes:
+            odd = sorted(set(self.class_names) ^ set(classes))
+            raise UserError(
+                f"dataset.root_{split}: its classes differ from those of the other split: "
+                f"{', '.join(odd[:5])}{', ...' if len(odd) > 5 else ''} in only one of them"
+            )
+        self.class_names = classes
+
+    def build_model(self) -> nn.Module:
+        """The network of `model.classification`, with its pretrained weights if any."""
+        section = self.recipe.model.classification
+        classes = len(self.class_names) or section.n_classes
+        if not classes:
+            raise UserError(
+                "model.classification.n_classes: not given, and there are no data to count"
+            )
+        model = build_classifier(self.recipe.model, classes)
+        if section.pretrained:
+            report = load_weights(
+                model,
+                Path(section.pretrained),
+                exclude=self.recipe.model.resume_exclude_scopes,
+                ignore_missing=self.recipe.model.ignore_missing_scopes,
+                rename=self.recipe.model.rename_scopes_map,
+            )
+            self.loaded = str(report)
+        return model
+
+    def build_loss(self) -> nn.Module:
+        """The loss of `loss.classification`."""
+        loss: nn.Module = CLASSIFICATION_LOSSES.build(self.recipe.loss.classification)
+        return loss
+
+    def example(self, batch: Batch, outputs: Tensor, place: int) -> Example:
+        """The image with its class and probability, and the right class if it is another."""
+        probability = outputs[place].float().softmax(0)
+        guess, label = int(probability.argmax()), int(batch.targets[place])
+        title = f"{self.class_names[guess]} {float(probability[guess]):.0%}"
+        title += "" if guess == label else f"\nis {self.class_names[label]}"
+        pixels = batch.images[place].permute(1, 2, 0).cpu().numpy()
+        return Example(pixels, title, guess == label)
+
+
+def build_classifier(section: ModelSection, num_classes: int) -> nn.Module:
+    """The network that `model.classification` names, initialised as `model.layer` says."""
+    own = section.classification
+    style = LayerStyle(section.normalization, section.activation, section.layer)
+    style = style.with_activation(own.activation)
+    model: nn.Module = CLASSIFIERS.build(
+        own,
+        style=style,
+        num_classes=num_classes,
+        classifier_dropout=own.classifier_dropout,
+        output_stride=None,
+    )
+    model.gradient_checkpointing = own.gradient_checkpointing  # type: ignore[assignment]
+    style.initialise(model)
+    return model

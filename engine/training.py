@@ -1,0 +1,227 @@
+"""Put a training together from its recipe, and run it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from cvnets.weights.load import load_weights
+from data.loader import Source
+from data.sampler.plan import RunPlan
+from data.sampler.section import Sampler
+from data.sampler.seeds import hashed
+from engine.checkpoint import read_state
+from engine.distributed import StopSignal, World, barrier, join_world
+from engine.ema import ModelEma
+from engine.evaluator import Evaluator
+from engine.observers.jsonl import trim_history
+from engine.observers.observer import Observers, build_observers
+from engine.parts import (
+    build_evaluator,
+    build_loader,
+    build_sampler,
+    build_task,
+    place,
+    use_numerics,
+    weights_metadata,
+)
+from engine.precision import Precision
+from engine.progress import Progress
+from engine.recipe import Recipe
+from engine.results import Results
+from engine.run_folder import log_to_file, open_folder, run_folder, state_to_resume
+from engine.state import TrainState
+from engine.task import Task
+from engine.trainer import Trainer
+from optim import OPTIMIZERS, SCHEDULES, Schedule, last_warmup_epoch, parameter_groups
+
+log = logging.getLogger(__name__)
+INIT = 3  # what a hash is for: start values of the weights
+
+
+def train(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
+    """Train as the recipe says, or go on where the run was left; returns what summary.json holds.
+
+    Raises UserError for mistakes, found before a device is touched where that is possible, and
+    StopRequested after Ctrl-C or SIGTERM, with the state saved.
+    """
+    resume = state_to_resume(recipe)
+    task = build_task(recipe)
+    sampler = build_sampler(recipe, recipe.dataset.train_batch_size0)
+    sources = {"train": task.build_source("train")}
+    if not recipe.dataset.disable_val:
+        sources["val"] = task.build_source("val")
+    with join_world(recipe.ddp, recipe.common.device) as world, StopSignal(world) as stop:
+        run = Assembly(recipe, task, sampler, sources, world, stop, resume, quiet)
+        trainer = run.trainer()
+        log.info("%s", run.description(trainer))
+        trainer.fit()
+        return trainer.results.finish()
+
+
+@dataclass
+class Assembly:
+    """The parts of a training, built in the order in which they need each other."""
+
+    recipe: Recipe
+    task: Task
+    sampler: Sampler
+    sources: dict[str, Source]
+    world: World
+    stop: StopSignal
+    resume: Path | None
+    quiet: bool
+
+    def trainer(self) -> Trainer:
+        """A trainer at the position where training begins, or goes on."""
+        recipe, common = self.recipe, self.recipe.common
+        use_numerics(recipe)
+        state = self.state()
+        plan = self.run_plan(state.processes)
+        plan.epoch(state.epoch)  # a data set that is too small is an error now, not in an hour
+        loss = self.task.build_loss().to(self.world.device)
+        folder, observers = self.open_run(state)
+        results = Results(
+            folder=folder,
+            state=state,
+            evaluator=self.evaluator(loss, state.precision),
+            observers=observers,
+            world=self.world,
+            common=common,
+            stats=recipe.stats,
+            metadata=weights_metadata(self.task),
+        )
+        schedule = self.schedule(plan)
+        progress = Progress(
+            state=state,
+            epochs=min(schedule.plan.max_epochs, 10**6),
+            dataset=self.sources["train"].dataset,
+            observers=observers,
+            world=self.world,
+            log_freq=common.log_freq,
+            live=sys.stdout.isatty() and not self.quiet,
+            max_nonfinite_steps=common.max_nonfinite_steps,
+            max_bad_images=recipe.dataset.max_bad_images,
+        )
+        results.bad_images = progress.bad_images
+        return Trainer(
+            task=self.task,
+            network=self.wrapped(state.model),
+            loss=loss,
+            state=state,
+            plan=plan,
+            schedule=schedule,
+            loader=build_loader(recipe, self.sources["train"], self.world),
+            results=results,
+            progress=progress,
+            stop=self.stop,
+            world=self.world,
+            metric_names=recipe.stats.train,
+        )
+
+    def state(self) -> TrainState:
+        """Model, optimizer and counters: fresh, or from the state that is resumed."""
+        recipe, common = self.recipe, self.recipe.common
+        torch.manual_seed(hashed(common.seed, INIT))
+        model = self.task.build_model()
+        if common.finetune:
+            log.info("%s", load_weights(model, Path(common.finetune)))
+        model = place(model, recipe, self.world)
+        groups = parameter_groups(
+            model,
+            weight_decay=recipe.optim.weight_decay,
+            no_decay_bn_filter_bias=recipe.optim.no_decay_bn_filter_bias,
+        )
+        state = TrainState(
+            model=model,
+            optimizer=OPTIMIZERS.build(recipe.optim, groups=groups),
+            precision=Precision(common, self.world.device),
+            ema=ModelEma(model, recipe.ema.momentum) if recipe.ema.enable else None,
+            processes=self.world.size,
+        )
+        if self.resume is not None:
+            state.load_state_dict(read_state(self.resume), self.resume)
+            log.info("resuming %s at epoch %d, step %d", self.resume, state.epoch + 1, state.step)
+        return state
+
+    def run_plan(self, processes: int) -> RunPlan:
+        """The plan of all epochs, for the number of processes that the run was started with."""
+        common, sampler = self.recipe.common, self.recipe.sampler
+        return RunPlan(
+            seed=common.seed,
+            dataset_size=len(self.sources["train"]),
+            sampler=self.sampler,
+            processes=processes,
+            accum_freq=common.accum_freq,
+            accum_after_epoch=common.accum_after_epoch,
+            tail=sampler.tail,
+            num_repeats=sampler.num_repeats,
+            truncate=sampler.truncated_repeat_aug_sampler,
+        )
+
+    def schedule(self, plan: RunPlan) -> Schedule:
+        """The learning rate as a function of (epoch, iteration)."""
+        section = self.recipe.scheduler
+        length = section.plan()
+        if length.adjust_period_for_epochs:
+            steps = (len(plan.epoch(epoch)) for epoch in range(length.max_epochs))
+            length = section.plan(warmup_epochs=last_warmup_epoch(length.warmup_iterations, steps))
+        schedule: Schedule = SCHEDULES.build(section, plan=length)
+        return schedule
+
+    def evaluator(self, loss: nn.Module, precision: Precision) -> Evaluator | None:
+        """Validation after each epoch, unless the recipe goes without."""
+        if "val" not in self.sources:
+            return None
+        base = self.sampler.base._replace(batch=self.recipe.dataset.val_batch_size0)
+        return build_evaluator(
+            self.task, self.sources["val"], base, loss, precision, self.world, self.stop
+        )
+
+    def open_run(self, state: TrainState) -> tuple[Path, Observers]:
+        """The run folder, and the observers of rank 0 (elsewhere there are none)."""
+        common = self.recipe.common
+        if self.world.is_main:
+            open_folder(self.recipe)
+        barrier(self.world)
+        folder = run_folder(self.recipe)
+        log_to_file(folder, self.world.rank)
+        if not self.world.is_main:
+            return folder, Observers({})
+        trim_history(folder, epoch=state.epoch, iteration=state.iteration)
+        names = ["console", "jsonl", "pictures", *common.observers]
+        if common.tensorboard_logging:
+            names.append("tensorboard")
+        return folder, build_observers(names, folder=folder, quiet=self.quiet)
+
+    def wrapped(self, model: nn.Module) -> nn.Module:
+        """The model as the trainer calls it: with gradient exchange if there are several ranks."""
+        if self.world.size == 1:
+            return model
+        device = [self.world.device.index] if self.world.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=device, gradient_as_bucket_view=True)
+
+    def description(self, trainer: Trainer) -> str:
+        """What will happen, in a few lines."""
+        plan, state = trainer.plan.epoch(trainer.state.epoch), trainer.state
+        sizes = ", ".join(
+            f"{s.height}x{s.width}: {s.batch}" for s in self.sampler.sizes(state.epoch)
+        )
+        parameters = sum(p.numel() for p in state.model.parameters())
+        lines = [
+            f"{len(self.sources['train'])} training images, {len(plan)} steps per epoch, "
+            f"{self.world.size} process(es) on {self.world.device.type}, {parameters:,} parameters",
+            f"image sizes and micro-batches: {sizes}",
+            *self.sampler.notes(),
+            *self.recipe.notes,
+        ]
+        lines += [state.precision.reason] if state.precision.reason else []
+        loaded = getattr(self.task, "loaded", "")
+        return "\n".join([*lines, loaded] if loaded else lines)

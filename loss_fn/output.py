@@ -1,0 +1,26 @@
+"""What every loss returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LossOutput:
+    """A loss on the device: `total` to be differentiated, `parts` to be reported.
+
+    `total` is a scalar, the mean over the micro-batch. `parts` names the (detached, scalar) terms
+    of a loss that has several; it is empty where `total` says it all.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value in {"total": self.total, **self.parts}.items():
+            if value.ndim != 0:
+                raise ValueError(
+                    f"loss {name!r} has shape {tuple(value.shape)}; reduce it to a scalar"
+                )
