@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import math
+import re
 import types
-from collections.abc import Callable
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from config.errors import Problem, suggestion
+from config.errors import Problem, near, suggestion
 from config.options import Options, Section
+from config.scalars import SCALARS, is_null, plain, read_scalar, shown, type_word
 from config.source import COMMAND_LINE, Scalar, Value
 
-NULL_WORDS = ("", "~", "null", "Null", "NULL", "None", "none")
-BOOLEANS = {
-    **dict.fromkeys(("true", "yes", "on"), True),
-    **dict.fromkeys(("false", "no", "off"), False),
-}
 _FAILED = object()
+_AT_FIELD = re.compile(r"(\w+)(?:: |=)")
 
 
 class Reader:
@@ -40,10 +36,10 @@ class Reader:
 
     def _options(self, value: Value, kind: type[Options], key: str) -> Any:
         if not isinstance(value.data, dict):
-            if _is_null(value):
+            if is_null(value):
                 value = Value({}, value.place)
             else:
-                return self._fail(value, key, f"a section is expected ({_shown(value)} given)")
+                return self._fail(value, key, f"a section is expected ({shown(value)})")
         fields = kind.fields()
         given: dict[str, Any] = {}
         failed = False
@@ -70,7 +66,7 @@ class Reader:
         if not (issubclass(kind, Section) and kind.choices) or item is None:
             return True
         known = {name for registry in kind.choices for name in registry.names()}
-        if _is_null(item) or not isinstance(item.data, Scalar) or item.data.text in known:
+        if is_null(item) or not isinstance(item.data, Scalar) or item.data.text in known:
             return True
         what = kind.choices[0].kind
         hint = suggestion(item.data.text, known)
@@ -114,14 +110,14 @@ class Reader:
             return self._mapping(value, annotation, key)
         if isinstance(value.data, list | dict):
             return self._fail(
-                value, key, f"{_word(annotation)} is expected ({_shown(value)} given)"
+                value, key, f"{type_word(annotation)} is expected ({shown(value)})"
             )
         if origin is Literal:
             return self._choice(value, get_args(annotation), key)
         return self._scalar(value, annotation, key)
 
     def _union(self, value: Value, kinds: tuple[Any, ...], key: str) -> Any:
-        if type(None) in kinds and _is_null(value):
+        if type(None) in kinds and is_null(value):
             return None
         kinds = tuple(kind for kind in kinds if kind is not type(None))
         if len(kinds) == 1:
@@ -131,8 +127,8 @@ class Reader:
             result = attempt._value(value, kind, key)
             if result is not _FAILED:
                 return result
-        words = " or ".join(_word(kind) for kind in kinds)
-        return self._fail(value, key, f"{words} is expected ({_shown(value)} given)")
+        words = " or ".join(type_word(kind) for kind in kinds)
+        return self._fail(value, key, f"{words} is expected ({shown(value)})")
 
     def _sequence(self, value: Value, annotation: Any, key: str) -> Any:
         """A list or tuple; one value stands for a list of one, and `a,b` works on the command line."""
@@ -140,7 +136,7 @@ class Reader:
         kinds = get_args(annotation)
         if get_origin(annotation) is tuple and kinds[-1] is not Ellipsis:
             if len(items) != len(kinds):
-                text = f"{len(kinds)} values are expected ({_shown(value)} given)"
+                text = f"{len(kinds)} values are expected ({shown(value)})"
                 return self._fail(value, key, text)
         else:
             kinds = (kinds[0],) * len(items)
@@ -151,7 +147,7 @@ class Reader:
 
     def _mapping(self, value: Value, annotation: Any, key: str) -> Any:
         if not isinstance(value.data, dict):
-            return self._fail(value, key, f"a mapping is expected ({_shown(value)} given)")
+            return self._fail(value, key, f"a mapping is expected ({shown(value)})")
         kind = get_args(annotation)[1]
         read = {k: self._value(item, kind, f"{key}.{k}") for k, item in value.data.items()}
         return _FAILED if any(item is _FAILED for item in read.values()) else read
@@ -162,7 +158,7 @@ class Reader:
             if text == str(choice):
                 return choice
         hint = suggestion(text, (str(choice) for choice in allowed))
-        return self._fail(value, key, f"not one of the choices ({_shown(value)} given) - {hint}")
+        return self._fail(value, key, f"not one of the choices ({shown(value)}) - {hint}")
 
     def _scalar(self, value: Value, annotation: Any, key: str) -> Any:
         read = SCALARS.get(annotation)
@@ -171,95 +167,6 @@ class Reader:
         result = read(value.data)
         if result is None:
             return self._fail(
-                value, key, f"{_word(annotation)} is expected ({_shown(value)} given)"
+                value, key, f"{type_word(annotation)} is expected ({shown(value)})"
             )
         return result
-
-
-def _bool(data: Any) -> bool | None:
-    if isinstance(data, Scalar):
-        return BOOLEANS.get(data.text.lower())
-    return data if isinstance(data, bool) else None
-
-
-def _float(data: Any) -> float | None:
-    if isinstance(data, Scalar):
-        text = data.text.replace(".inf", "inf") if data.text.lstrip("+-") == ".inf" else data.text
-        try:
-            number = float(text)
-        except ValueError:
-            return None
-        return None if math.isnan(number) else number
-    return float(data) if isinstance(data, int | float) and not isinstance(data, bool) else None
-
-
-def _int(data: Any) -> int | None:
-    if isinstance(data, Scalar):
-        try:
-            return int(data.text, 10)
-        except ValueError:
-            data = _float(data)
-    if isinstance(data, float) and data.is_integer():
-        return int(data)
-    return data if isinstance(data, int) and not isinstance(data, bool) else None
-
-
-def _str(data: Any) -> str | None:
-    if isinstance(data, Scalar):
-        return None if data.plain and data.text in ("~", "null") else data.text
-    return None if data is None else str(data)
-
-
-SCALARS: dict[Any, Callable[[Any], Any]] = {bool: _bool, int: _int, float: _float, str: _str}
-
-
-def plain(value: Value) -> Any:
-    """The value as Python objects, scalars read as YAML 1.2 would."""
-    if isinstance(value.data, dict):
-        return {key: plain(item) for key, item in value.data.items()}
-    if isinstance(value.data, list):
-        return [plain(item) for item in value.data]
-    if not isinstance(value.data, Scalar) or not value.data.plain:
-        return value.data.text if isinstance(value.data, Scalar) else value.data
-    if _is_null(value):
-        return None
-    if value.data.text.lower() in ("true", "false"):
-        return value.data.text.lower() == "true"
-    whole = _int(value.data)
-    number = _float(value.data) if whole is None else whole
-    return value.data.text if number is None else number
-
-
-def _is_null(value: Value) -> bool:
-    if isinstance(value.data, Scalar):
-        # "None" in quotes still means none: it is how the official YAML files had to write it
-        return value.data.text in NULL_WORDS and (value.data.plain or value.data.text == "None")
-    return value.data is None
-
-
-def _split(value: Value) -> list[Value]:
-    if value.place == COMMAND_LINE and isinstance(value.data, Scalar) and "," in value.data.text:
-        return [Value(Scalar(part.strip()), value.place) for part in value.data.text.split(",")]
-    return [value]
-
-
-def _shown(value: Value) -> str:
-    if isinstance(value.data, Scalar):
-        return repr(value.data.text)
-    if isinstance(value.data, dict):
-        return "a section"
-    return repr(plain(value))
-
-
-WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-
-
-def _word(annotation: Any) -> str:
-    if annotation in WORDS:
-        return WORDS[annotation]
-    origin = get_origin(annotation)
-    if origin is Literal:
-        return " or ".join(str(choice) for choice in get_args(annotation))
-    if origin in (list, tuple):
-        return f"a list of {_word(get_args(annotation)[0]).removeprefix('a ')}s"
-    return getattr(annotation, "__name__", str(annotation))

@@ -39,63 +39,106 @@ class Value:
 def load_file(path: Path, problems: list[Problem]) -> Value:
     """Read a YAML recipe. UserError if it cannot be read or parsed; duplicate keys are problems."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: cannot read the recipe ({error.strerror or error})") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: the recipe is not UTF-8 text") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from None
     return parse(text, str(path), problems)
 
 
-def parse(text: str, name: str, problems: list[Problem]) -> Value:
+def parse(text: str, name: str, problems: list[Problem], key: str = "") -> Value:
     """Parse YAML text to a tree; places are `name:line`, or `name` alone for the command line."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise UserError(
-            f"{name}{line}: not valid YAML: {getattr(error, 'problem', error)}"
-        ) from None
+        raise RecipeError([_syntax_problem(error, text, name, key)]) from None
     if node is None:
         return Value({}, name)
-    return _convert(node, name, "", problems)
+    return _Nodes(name, problems).value(node, key)
 
 
-def _convert(node: yaml.Node, name: str, key: str, problems: list[Problem]) -> Value:
-    place = name if name == COMMAND_LINE else f"{name}:{node.start_mark.line + 1}"
-    if isinstance(node, yaml.ScalarNode):
-        return Value(Scalar(node.value, plain=node.style is None), place)
-    if isinstance(node, yaml.SequenceNode):
-        return Value([_convert(item, name, key, problems) for item in node.value], place)
-    tree: dict[str, Value] = {}
-    for key_node, value_node in _merged_last(node.value):
-        if key_node.tag.endswith(":merge"):
-            _merge_anchor(tree, _convert(value_node, name, key, problems))
-            continue
-        word = normal_key(str(key_node.value))
-        dotted = f"{key}.{word}" if key else word
-        here = name if name == COMMAND_LINE else f"{name}:{key_node.start_mark.line + 1}"
-        put(
-            tree,
-            word,
-            Value(_convert(value_node, name, dotted, problems).data, here),
-            key,
-            problems,
-        )
-    return Value(tree, place)
+def _syntax_problem(error: yaml.YAMLError, text: str, name: str, key: str) -> Problem:
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        line = mark.line if mark else 0
+        what = ", ".join(part for part in (error.context, error.problem) if part)
+        hint = "check the indentation, the brackets, and the space after each colon"
+        if "\\t" in what:
+            hint = "indent with spaces, not with tabs"
+    else:  # a character that YAML does not know
+        line = text.count("\n", 0, getattr(error, "position", 0))
+        what = f"the character {chr(getattr(error, 'character', 0))!r} is not allowed"
+        hint = "remove it"
+    place = name if name == COMMAND_LINE else f"{name}:{line + 1}"
+    return Problem(place, key, f"not valid YAML: {what} - {hint}")
 
 
-def _merged_last(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-    """`<<` comes last, because a key of the mapping itself wins over a merged one."""
-    return sorted(pairs, key=lambda pair: pair[0].tag.endswith(":merge"))
+class _Nodes:
+    """Turns the nodes of one YAML text into values."""
+
+    def __init__(self, name: str, problems: list[Problem]):
+        self._name, self._problems = name, problems
+        self._open: set[int] = set()
+
+    def value(self, node: yaml.Node, key: str) -> Value:
+        place = self._place(node)
+        if isinstance(node, yaml.ScalarNode):
+            return Value(Scalar(node.value, plain=node.style is None), place)
+        if id(node) in self._open:
+            self._problems.append(Problem(place, key, "an anchor that contains itself"))
+            return Value(None, place)
+        self._open.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            value = Value([self.value(item, key) for item in node.value], place)
+        else:
+            assert isinstance(node, yaml.MappingNode)
+            value = Value(self._mapping(node, key), place)
+        self._open.remove(id(node))
+        return value
+
+    def _place(self, node: yaml.Node) -> str:
+        return self._name if self._name == COMMAND_LINE else _line(self._name, node)
+
+    def _mapping(self, node: yaml.MappingNode, key: str) -> dict[str, Value]:
+        tree: dict[str, Value] = {}
+        places: dict[str, str] = {}
+        for key_node, value_node in node.value:
+            place = self._place(key_node)
+            if key_node.tag.endswith(":merge"):
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._problems.append(Problem(place, key, "a key must be a word"))
+                continue
+            word = normal_key(key_node.value)
+            dotted = f"{key}.{word}" if key else word
+            if word in places:
+                self._problems.append(
+                    Problem(place, dotted, f"given twice, first at {places[word]} - keep one")
+                )
+                continue
+            places[word] = place
+            value = Value(self.value(value_node, dotted).data, place)
+            put(tree, word, value, key, self._problems)
+        # last, because a key of the mapping itself wins over a merged one
+        for key_node, value_node in node.value:
+            if key_node.tag.endswith(":merge"):
+                self._merge(tree, self.value(value_node, key), key)
+        return tree
+
+    def _merge(self, tree: dict[str, Value], merged: Value, key: str) -> None:
+        for source in merged.data if isinstance(merged.data, list) else [merged]:
+            if isinstance(source.data, dict):
+                for name, value in source.data.items():
+                    tree.setdefault(name, value)
+            else:
+                text = "<< merges sections; what stands here is none"
+                self._problems.append(Problem(source.place, key, text))
 
 
-def _merge_anchor(tree: dict[str, Value], merged: Value) -> None:
-    sources = merged.data if isinstance(merged.data, list) else [merged]
-    for source in sources:
-        for key, value in source.data.items():
-            tree.setdefault(key, value)
+def _line(name: str, node: yaml.Node) -> str:
+    return f"{name}:{node.start_mark.line + 1}"
 
 
 def normal_key(key: str) -> str:
@@ -107,63 +150,69 @@ def put(
     tree: dict[str, Value], dotted: str, value: Value, parent: str, problems: list[Problem] | None
 ) -> None:
     """Set `a.b.c` in a tree of mappings. With `problems`, a key that is there already is one."""
+    key = f"{parent}.{dotted}" if parent else dotted
     *path, last = dotted.split(".")
     for part in path:
         inner = tree.get(part)
         if inner is None or not isinstance(inner.data, dict):
+            if inner is not None and problems is not None:
+                text = f"not possible, for {part} is no section at {inner.place}"
+                problems.append(Problem(value.place, key, text))
             inner = tree[part] = Value({}, value.place)
         tree = inner.data
     old = tree.get(last)
     if old is not None and isinstance(old.data, dict) and isinstance(value.data, dict):
-        for key, item in value.data.items():
-            put(old.data, key, item, f"{parent}.{dotted}" if parent else dotted, problems)
-        return
-    if old is not None and problems is not None:
-        key = f"{parent}.{dotted}" if parent else dotted
-        problems.append(Problem(value.place, key, f"given twice, first at {old.place}"))
-        return
-    tree[last] = value
+        for name, item in value.data.items():
+            put(old.data, name, item, key, problems)
+    elif old is not None and problems is not None:
+        text = f"given twice, first at {old.place} - keep one"
+        problems.append(Problem(value.place, key, text))
+    else:
+        tree[last] = value
 
 
-def from_mapping(mapping: Mapping[str, Any], place: str = PYTHON) -> Value:
+def from_mapping(
+    mapping: Mapping[str, Any], problems: list[Problem] | None = None, place: str = PYTHON
+) -> Value:
     """A tree from a Python mapping that may be nested, have dotted keys, or both."""
     tree: dict[str, Value] = {}
     for key, data in mapping.items():
-        put(tree, normal_key(str(key)), _from_python(data, place), "", None)
+        put(tree, normal_key(str(key)), _from_python(data, problems, place), "", problems)
     return Value(tree, place)
 
 
-def _from_python(data: Any, place: str) -> Value:
+def _from_python(data: Any, problems: list[Problem] | None, place: str) -> Value:
     if isinstance(data, Mapping):
-        return from_mapping(data, place)
+        return from_mapping(data, problems, place)
     if isinstance(data, list | tuple):
-        return Value([_from_python(item, place) for item in data], place)
+        return Value([_from_python(item, problems, place) for item in data], place)
     if isinstance(data, str):
         return Value(Scalar(data, plain=False), place)
     return Value(data, place)
 
 
-def override(tree: Value, words: Iterable[str]) -> None:
-    """Apply `a.b=value` words on top of a tree; the value is YAML. All bad words are reported."""
-    problems: list[Problem] = []
+def override(tree: Value, words: Iterable[str], problems: list[Problem]) -> None:
+    """Apply `a.b=value` words on top of a tree; what cannot be read is added to `problems`."""
     for word in words:
         key, equals, text = word.partition("=")
         key = normal_key(key).removeprefix("__")
         if not equals or not re.fullmatch(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*", key):
-            problems.append(Problem(COMMAND_LINE, "", f"{word!r} is not key=value"))
+            text = f"{word!r} is not key=value, e.g. common.seed=1"
+            problems.append(Problem(COMMAND_LINE, "", text))
             continue
-        data = command_line_value(text, problems)
+        try:
+            data = _command_line_value(text.strip(), key, problems)
+        except RecipeError as error:
+            problems.extend(error.problems)
+            continue
         put(tree.data, key, Value(data, COMMAND_LINE), "", None)
-    if problems:
-        raise RecipeError(problems)
 
 
-def command_line_value(text: str, problems: list[Problem]) -> Any:
+def _command_line_value(text: str, key: str, problems: list[Problem]) -> Any:
     """YAML for lists, mappings and quoted text; anything else is one scalar, taken literally."""
-    stripped = text.strip()
-    if stripped[:1] in ("[", "{", '"', "'"):
-        return parse(stripped, COMMAND_LINE, problems).data
-    return Scalar(stripped)
+    if text[:1] in ("[", "{", '"', "'"):
+        return parse(text, COMMAND_LINE, problems, key).data
+    return Scalar(text)
 
 
 def flatten(tree: Value, prefix: str = "") -> dict[str, Value]:

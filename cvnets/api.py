@@ -47,6 +47,8 @@ def create_model(
     if n_classes < 1:
         raise UserError(f"{name}: n_classes is {n_classes}; at least one class is needed")
     registered, given = VARIANT_NAMES.get(name, (name, {}))
+    if fixed := given.keys() & options.keys():
+        raise UserError(f"{name} fixes {', '.join(sorted(fixed))}: build {registered} to choose it")
     entry = CLASSIFIERS[registered]
     chosen = _options(name, entry.options, {**given, **options})
     default_style = getattr(entry.component, "family_style", LayerStyle())

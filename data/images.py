@@ -55,7 +55,7 @@ def _damage(content: bytes) -> str:
     if content.startswith(b"\xff\xd8"):
         # The end marker must follow the last scan; entropy-coded data never holds these bytes,
         # and an embedded thumbnail has both before the scan of the image itself.
-        if content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
+        if content.rfind(b"\xff\xd9") < max(content.rfind(b"\xff\xda"), 0):
             return "a truncated JPEG"
     elif content.startswith(b"\x89PNG") and b"IEND" not in content[-64:]:
         return "a truncated PNG"

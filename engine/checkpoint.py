@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from config.errors import UserError
-from cvnets.weights.load import _read as read_checkpoint
+from cvnets.weights.load import read_checkpoint
 
 STATE = "training_checkpoint_last.pt"
 METADATA = "cvnets"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from config.errors import UserError
 from config.options import OPERATIONAL, Options
@@ -105,6 +105,19 @@ def sum_over_ranks(tensor: Tensor, world: World) -> Tensor:
     if world.size > 1:
         dist.all_reduce(tensor)
     return tensor
+
+
+@torch.no_grad()
+def share_buffers(models: Iterable[nn.Module], world: World) -> None:
+    """Give every rank the buffers of rank 0.
+
+    Batch norm counts its running statistics on each rank from that rank's images; the ones that
+    are saved, and therefore the ones to evaluate with, are those of rank 0.
+    """
+    if world.size > 1:
+        for model in models:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
 
 
 def barrier(world: World) -> None:

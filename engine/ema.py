@@ -26,7 +26,8 @@ class ModelEma:
     def update(self) -> None:
         """Follow the live model by one step."""
         torch._foreach_lerp_(self._averaged, self._live, self.momentum)
-        torch._foreach_copy_(self._exact, self._live_exact)
+        if self._exact:
+            torch._foreach_copy_(self._exact, self._live_exact)
 
 
 def _split(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:

@@ -47,7 +47,7 @@ class Precision:
     def step(
         self, optimizer: Optimizer, parameters: Iterable[nn.Parameter], loss: Tensor
     ) -> Tensor:
-        """Clip and step; float32 [2] on the device: gradient norm, 1 if the step was skipped.
+        """Clip and step; float [2] on the device: gradient norm, 1 if the step was skipped.
 
         A step whose loss or gradient is not finite changes neither weights nor optimizer state.
         In float16 an infinite gradient only lowers the scale and is not reported.
@@ -63,7 +63,8 @@ class Precision:
             self.scaler.update()
         else:
             step_unless(optimizer, ~finite)
-        return torch.stack([norm.float(), (~finite).float()])
+        dtype = torch.promote_types(loss.dtype, torch.float32)
+        return torch.stack([norm.to(dtype), (~finite).to(dtype)])
 
 
 def _having_grad(optimizer: Optimizer) -> list[Tensor]:

@@ -58,11 +58,12 @@ class ModelSection(Options):
     classification: ClassifierSection = Field(
         default_factory=ClassifierSection, description="the classifier, or the backbone"
     )
-    resume_exclude_scopes: tuple[str, ...] = Field(
-        (), description="regular expressions: entries of a weights file that are left out"
+    resume_exclude_scopes: str = Field(
+        "",
+        description="entries of a weights file that are left out: regular expressions, by commas",
     )
-    ignore_missing_scopes: tuple[str, ...] = Field(
-        (), description="regular expressions: entries of the model that a file may lack"
+    ignore_missing_scopes: str = Field(
+        "", description="entries that a weights file may lack: regular expressions, by commas"
     )
     rename_scopes_map: tuple[tuple[str, str], ...] = Field(
         (), description="[pattern, replacement] pairs applied to the keys of a weights file"

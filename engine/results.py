@@ -54,10 +54,7 @@ class Results:
         rates = tuple(group["lr"] for group in self.state.optimizer.param_groups)
         self._tell("Train", Evaluation(training, self.state.images, ()), rates=rates)
         self.state.last = {f"train.{name}": value for name, value in training.items()}
-        models: dict[str, nn.Module] = {"model": self.state.model}
-        if self.state.ema is not None:
-            models["ema"] = self.state.ema.model
-        for which, model in models.items():
+        for which, model in self.state.models().items():
             evaluation = self.evaluator.evaluate(model) if self.evaluator else None
             best = evaluation is not None and self._judge(which, evaluation)
             if evaluation is not None:

@@ -19,7 +19,11 @@ class CommonOptions(Options):
     run_label: str = Field(
         "run_1", description="sub-folder of this run", json_schema_extra=OPERATIONAL
     )
-    plugins: tuple[str, ...] = Field((), description="files or modules with your own components")
+    plugins: tuple[str, ...] = Field(
+        (),
+        description="files or modules with your own components",
+        json_schema_extra=OPERATIONAL,
+    )
     observers: tuple[str, ...] = Field(
         (), description="your own observers, by name", json_schema_extra=OPERATIONAL
     )

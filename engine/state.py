@@ -48,6 +48,10 @@ class TrainState:
         *("best", "best_metrics", "last", "metrics"),
     )
 
+    def models(self) -> dict[str, nn.Module]:
+        """What is evaluated and saved: "model", and "ema" if there is one."""
+        return {"model": self.model} | ({"ema": self.ema.model} if self.ema is not None else {})
+
     def state_dict(self, metrics: list[dict[str, Any]]) -> dict[str, Any]:
         """The official keys, and ours under "cvnets"; `metrics` is what the epoch has counted."""
         state: dict[str, Any] = {

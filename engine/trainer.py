@@ -17,7 +17,7 @@ from data.loader import Loader
 from data.sample import Batch
 from data.sampler.plan import EpochPlan, RunPlan, Step, num_samples
 from data.sampler.seeds import hashed
-from engine.distributed import GO_ON, STOP, StopSignal, World, gather
+from engine.distributed import GO_ON, STOP, StopSignal, World, gather, share_buffers
 from engine.metrics.metric import Metric, Observation, build_metrics, results
 from engine.precision import BufferGuard
 from engine.progress import Progress
@@ -59,6 +59,7 @@ class Trainer:
         while not state.finished:
             self.train_epoch(self.plan.epoch(state.epoch))
             self.stop.finish()
+            share_buffers(state.models().values(), self.world)
             counted = self._counted()
             self.results.save_state(state, counted)  # evaluation may take long, and be interrupted
             self.results.after_epoch(results(self.metrics, counted))
@@ -98,13 +99,14 @@ class Trainer:
         """
         total = num_samples(step)
         mine = [m for m in range(len(step)) if m % self.world.size == self.world.rank]
-        share = torch.zeros((), device=self.world.device)
+        # the same type on all ranks, also on one without images: these numbers are summed over ranks
+        share = torch.zeros((), device=self.world.device, dtype=self.parameters[0].dtype)
         self.guard.save()
         for m in mine:
             batch = self.progress.wait(batches).to(self.world.device)
             torch.manual_seed(hashed(self.plan.seed, NOISE, self.state.iteration, m))
             with self._reduce(m == mine[-1]):
-                share = share + self.backward(batch, len(batch) / total)
+                share += self.backward(batch, len(batch) / total)
         if not mine:
             self.join_without_images(step)
         outcome = self.state.precision.step(self.state.optimizer, self.parameters, share)

@@ -132,7 +132,7 @@ class Assembly:
         torch.manual_seed(hashed(common.seed, INIT))
         model = self.task.build_model()
         if common.finetune:
-            log.info("%s", load_weights(model, Path(common.finetune)))
+            log.info("%s", "\n".join(load_weights(model, common.finetune).lines()))
         model = place(model, recipe, self.world)
         groups = parameter_groups(
             model,
@@ -223,5 +223,4 @@ class Assembly:
             *self.recipe.notes,
         ]
         lines += [state.precision.reason] if state.precision.reason else []
-        loaded = getattr(self.task, "loaded", "")
-        return "\n".join([*lines, loaded] if loaded else lines)
+        return "\n".join(lines)

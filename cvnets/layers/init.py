@@ -16,7 +16,7 @@ from cvnets.layers.pooling import PoolName
 InitName = Literal[
     "kaiming_normal", "kaiming_uniform", "xavier_normal", "xavier_uniform", "normal", "trunc_normal"
 ]
-_STD_TEXT = "standard deviation for normal and trunc_normal; null: 1 / sqrt(inputs of the layer)"
+_STD_TEXT = "standard deviation for normal and trunc_normal; null: 1 / sqrt(weight.shape[1])"
 
 
 class LayerOptions(Options):

@@ -45,16 +45,16 @@ def load_state(path: str | Path) -> tuple[State, dict[str, Any]]:
     code from the file, and takes off the prefixes of DDP (`module.`) and of compilation
     (`_orig_mod.`). UserError for anything else.
     """
-    content = _read(Path(path))
+    content = read_checkpoint(Path(path))
     if isinstance(content, Mapping) and isinstance(content.get("model_state_dict"), Mapping):
         content = content["model_state_dict"]
     if not isinstance(content, Mapping):
         raise UserError(f"{path}: holds a {type(content).__name__}, not the weights of a network")
     for key, value in content.items():
-        if not isinstance(value, Tensor):
+        if not (isinstance(key, str) and isinstance(value, Tensor)):
             raise UserError(
                 f"{path}: is no checkpoint of weights: "
-                f"entry {key!r} is a {type(value).__name__}, not a tensor"
+                f"entry {key!r} is {type(value).__name__}, not a named tensor"
             )
     if not content:
         raise UserError(f"{path}: holds no weights")
@@ -62,9 +62,10 @@ def load_state(path: str | Path) -> tuple[State, dict[str, Any]]:
     return _without_prefixes(content), dict(metadata)
 
 
-def _read(path: Path) -> Any:
+def read_checkpoint(path: Path) -> Any:
     try:
-        with warnings.catch_warnings(action="ignore"):  # torch's guesses about damaged files
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's guesses about damaged files
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None

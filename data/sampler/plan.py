@@ -40,7 +40,9 @@ class MicroBatch(NamedTuple):
     start: int
     stop: int
 
-    def __len__(self) -> int:
+    @property
+    def images(self) -> int:
+        """How many images it holds."""
         return self.stop - self.start
 
 
@@ -74,7 +76,7 @@ class EpochPlan:
 
 def num_samples(step: Step) -> int:
     """Images in a step, over all its micro-batches."""
-    return sum(micro.stop - micro.start for micro in step)
+    return sum(micro.images for micro in step)
 
 
 def plan_epoch(
@@ -159,13 +161,13 @@ def _finish_tail(
 ) -> npt.NDArray[np.int64]:
     """Treat the last micro-batch, which may be smaller than `batch`; returns the order to use."""
     last = steps[-1][-1]
-    missing = batch - len(last)
+    missing = batch - last.images
     if missing == 0:
         return order
     if tail == "pad":
         steps[-1][-1] = last._replace(stop=last.stop + missing)
         return np.concatenate([order, np.resize(order, missing)])
-    if tail == "drop" or len(last) < 2:
+    if tail == "drop" or last.images < 2:
         steps[-1].pop()
         if not steps[-1]:
             steps.pop()

@@ -78,9 +78,18 @@ def _is_option(word: str) -> bool:
     return (word.startswith("-") and not negative_number) or _ASSIGNMENT.match(word) is not None
 
 
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def is_main() -> bool:
+    """Whether this is the process that prints: rank 0, or the only one."""
+    return _rank() == 0
+
+
 def start_logging(arguments: RecipeArguments) -> None:
     """Messages of the library on the terminal; other ranks than 0 only warn."""
-    rank = int(os.environ.get("RANK", "0"))
+    rank = _rank()
     level = logging.DEBUG if arguments.verbose else logging.INFO
     handler = logging.StreamHandler(sys.stdout)
     handler.setLevel(logging.WARNING if arguments.quiet or rank else level)

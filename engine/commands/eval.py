@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from config.errors import UserError
-from engine.commands.arguments import read_arguments, start_logging
+from engine.commands.arguments import is_main, read_arguments, start_logging
 
 if TYPE_CHECKING:
     from engine.recipe import Recipe
@@ -38,7 +37,7 @@ def run(words: list[str]) -> int:
     else:
         recipe = load_recipe(arguments.recipe, arguments.overrides)
     report = evaluate(recipe, quiet=arguments.quiet)
-    if int(os.environ.get("RANK", "0")) == 0:
+    if is_main():
         table = Table("metric", "value", title=f"{report['weights']} on {report['images']} images")
         for name, value in report["metrics"].items():
             table.add_row(f"{name} (%)" if name.startswith("top") else name, f"{value:.4g}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from config.errors import UserError
-from engine.commands.arguments import read_arguments, start_logging
+from engine.commands.arguments import is_main, read_arguments, start_logging
 
 USAGE = """usage: cvnets train RECIPE [key=value ...] [-q] [-v]
        main_train.py --common.config-file RECIPE [--common.override-kwargs key=value ...] [--key value]
@@ -27,6 +27,6 @@ def run(words: list[str]) -> int:
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     summary = train(recipe, quiet=arguments.quiet)
-    if not arguments.quiet:
+    if is_main() and not arguments.quiet:
         print(f"done: {summary['run']}/summary.json, curves.png, predictions.png")
     return 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from engine.kinds import OBSERVERS
 from engine.observers.observer import EvaluationRecord, Observer
 from engine.task import Example
 
+SECONDS_BETWEEN = 30.0  # drawing takes about a second, which short epochs cannot spare
+
 
 @OBSERVERS.register("pictures")
 class Pictures(Observer):
@@ -23,14 +27,26 @@ class Pictures(Observer):
     def __init__(self, options: NoOptions, *, folder: Path, quiet: bool):
         self._folder = folder
         self._lines = read_history(folder / "metrics.jsonl")
+        self._examples: tuple[Example, ...] = ()
+        self._drawn_at = -math.inf
 
     def on_evaluation(self, record: EvaluationRecord) -> None:
         if record.stage in ("Train", "Val", "Val_EMA"):
             for name, value in record.metrics.items():
                 self._lines.setdefault(name, {}).setdefault(record.stage, {})[record.epoch] = value
+        self._examples = record.examples or self._examples
+        if time.monotonic() - self._drawn_at > SECONDS_BETWEEN:
+            self._draw()
+
+    def on_end(self, summary: dict[str, Any]) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._lines:
             draw_curves(self._lines, self._folder / "curves.png")
-        if record.examples:
-            draw_examples(record.examples, self._folder / "predictions.png")
+        if self._examples:
+            draw_examples(self._examples, self._folder / "predictions.png")
+        self._drawn_at = time.monotonic()
 
 
 Lines = dict[str, dict[str, dict[int, float]]]
@@ -38,8 +54,6 @@ Lines = dict[str, dict[str, dict[int, float]]]
 
 def read_history(path: Path) -> Lines:
     """Metric -> stage -> epoch -> value of the run so far, from metrics.jsonl."""
-    import json
-
     lines: Lines = {}
     if not path.exists():
         return lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import logging
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from engine.kinds import TASKS
 from engine.recipe import ModelSection, Recipe
 from engine.task import Example, Task
 from loss_fn.kinds import CLASSIFICATION_LOSSES
+
+log = logging.getLogger(__name__)
 
 
 @TASKS.register("classification")
@@ -75,12 +77,12 @@ class Classification(Task):
         if section.pretrained:
             report = load_weights(
                 model,
-                Path(section.pretrained),
+                section.pretrained,
                 exclude=self.recipe.model.resume_exclude_scopes,
                 ignore_missing=self.recipe.model.ignore_missing_scopes,
                 rename=self.recipe.model.rename_scopes_map,
             )
-            self.loaded = str(report)
+            log.info("%s", "\n".join(report.lines()))
         return model
 
     def build_loss(self) -> nn.Module:

@@ -9,6 +9,7 @@ import torch
 
 import cvnets
 from config.errors import UserError
+from cvnets.models import encoder
 from cvnets.models.strides import plan_strides
 
 CLASSIFIERS = cvnets.list_models()
@@ -122,8 +123,15 @@ def test_gradient_checkpointing_changes_nothing_but_memory():
     assert frugal.conv_1.block.norm.num_batches_tracked == 1
 
 
-def test_nothing_is_recomputed_without_gradients():
+def test_nothing_is_recomputed_without_gradients(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        encoder, "run_recomputed", lambda stage, maps: calls.append(stage) or stage(maps)
+    )
     network = cvnets.create_model("mobilevit_xx_small").eval()
     network.gradient_checkpointing = True
     with torch.no_grad():
-        assert not network(IMAGES).requires_grad
+        network(IMAGES)
+    assert calls == []
+    network(IMAGES)
+    assert len(calls) == 7

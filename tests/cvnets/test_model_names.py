@@ -79,6 +79,7 @@ def test_a_new_network_is_initialised():
             "mobilevit: mode: Input should be 'xx_small'.*not 'large'",
         ),
         ("mobilevit", {"dropout": 1.5}, "mobilevit: dropout: Input should be less than 1, not 1.5"),
+        ("mobilevit_small", {"mode": "x_small"}, "fixes mode: build mobilevit to choose it"),
         ("mobilevit_small", {"n_classes": 0}, "n_classes is 0; at least one class is needed"),
     ],
 )

@@ -1,87 +1,86 @@
 """Pictures of a single object, for classification."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from data.datasets.shapes import textures
 from data.datasets.shapes.outlines import CLASSES, coverage
-from data.datasets.shapes.textures import KINDS, paint, pick_colour
 
 SPLITS: tuple[str, ...] = ("train", "val")
 
-SIDE = (0.2, 0.7)  # object side as a share of the image's shorter side
+PICTURE_SIZE = 96
+"""Nominal side in pixels, unless another one is asked for."""
+
+_SIDE = (0.2, 0.7)  # side of the object, as a share of the image's shorter side
 _FRAME = 0.92  # the object lies in the central square of this share of the shorter side
-_ASPECT = 1.0 / 6.0  # height and width vary by this share around the nominal size
+_ASPECT = 1.0 / 6.0  # height and width vary by this share around the nominal side
 _OCCLUDED = 0.2  # share of the pictures with an occluder
 _COVERED = (0.1, 0.25)  # share of the object that an occluder covers
-_GRAIN = 3.0  # standard deviation of the pixel noise, of 255
 
 
 class Picture(NamedTuple):
-    """One picture and what is known of it."""
+    """A picture and what is known of it.
 
-    image: np.ndarray
-    """uint8 [H, W, 3] RGB."""
+    `image` is uint8 [H, W, 3] RGB, `label` an index into `CLASSES`, `mask` bool [H, W] the whole
+    object including its hidden part, `occluder` bool [H, W] what hides it (mostly nothing).
+    """
+
+    image: npt.NDArray[np.uint8]
     label: int
-    """Index into ``CLASSES``."""
-    mask: np.ndarray
-    """bool [H, W], the whole object, including what an occluder hides."""
-    occluder: np.ndarray
-    """bool [H, W], the occluder; empty in four of five pictures."""
+    mask: npt.NDArray[np.bool_]
+    occluder: npt.NDArray[np.bool_]
 
 
 def generator(seed: int, split: str, index: int) -> np.random.Generator:
-    """The random numbers of one picture: a stream of its own for every seed, split and index."""
+    """The random numbers of one image: a stream of its own for every seed, split and index."""
     sequence = np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), index))
     return np.random.Generator(np.random.PCG64(sequence))
 
 
-def classification_image(seed: int, split: str, index: int, size: int = 96) -> Picture:
-    """Return picture ``index`` of a split: one object on a textured background.
+def classification_image(seed: int, split: str, index: int, size: int = PICTURE_SIZE) -> Picture:
+    """Return image `index` of a split: one object on a textured background.
 
-    A pure function of its arguments. Labels take turns, so that classes are balanced. Height
-    and width are drawn from ``size`` -/+ a sixth (pixels).
+    A pure function of its arguments. The classes take turns, so every run of eight images has
+    them all. Height and width are drawn from `size` pixels -/+ a sixth.
     """
     rng = generator(seed, split, index)
     label = index % len(CLASSES)
-    height, width = (int(s) for s in np.rint(size * rng.uniform(1 - _ASPECT, 1 + _ASPECT, 2)))
-    ground_colour = pick_colour(rng)
-    colour = pick_colour(rng, beside=[ground_colour])
-    image = _textured(rng, ground_colour, (height, width), min(height, width))
+    height, width = (int(n) for n in np.rint(size * rng.uniform(1 - _ASPECT, 1 + _ASPECT, 2)))
+    shape, short = (height, width), min(height, width)
+    ground = textures.background_colour(rng)
+    image = textures.paint(rng, ground, shape, short)
 
-    short = min(height, width)
-    side = short * rng.uniform(*SIDE)
+    side = short * rng.uniform(*_SIDE)
     room = (_FRAME * short - side) / 2.0
-    centre = np.array([width, height]) / 2.0 + rng.uniform(-room, room, 2)
-    whole = coverage(label, (height, width), tuple(centre), side, rng.uniform(0.0, 2.0 * np.pi))
-    image += whole[..., None] * (_textured(rng, colour, (height, width), side) - image)
+    x, y = rng.uniform(-room, room, 2)
+    whole = coverage(
+        label, shape, (width / 2.0 + x, height / 2.0 + y), side, rng.uniform(0.0, 2.0 * np.pi)
+    )
+    colour = textures.object_colour(rng, on=[ground])
+    image += whole[..., None] * (textures.paint(rng, colour, shape, side) - image)
 
-    hidden = np.zeros_like(whole)
+    mask, hidden = whole >= 0.5, np.zeros_like(whole)
     if rng.random() < _OCCLUDED:
-        hidden = _occluder(rng, whole >= 0.5)
-        occluder_colour = pick_colour(rng, over=[ground_colour, colour])
-        patch = _textured(rng, occluder_colour, (height, width), side)
-        image += hidden[..., None] * (patch - image)
-    return Picture(finish(rng, image), label, whole >= 0.5, hidden > 0.5)
+        hidden = _occluder(rng, mask)
+        cover = textures.occluder_colour(rng, over=[ground, colour])
+        image += hidden[..., None] * (textures.paint(rng, cover, shape, side) - image)
+    return Picture(textures.finish(rng, image), label, mask, hidden > 0.5)
 
 
-def _textured(rng, colour, size, extent):
-    """A patch whose texture has three to eight periods over ``extent`` pixels."""
-    kind = KINDS[rng.integers(len(KINDS))]
-    period = max(extent / rng.uniform(3.0, 8.0), 4.0)
-    return paint(rng, kind, colour, size, period, strength=rng.uniform(8.0, 26.0))
+def _occluder(rng: np.random.Generator, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """Draw a band or a blob that hides a part of the object: its share of every pixel, [H, W].
 
-
-def _occluder(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
-    """Coverage of a band or a blob that hides part of the object, float32 [H, W] in [0, 1].
-
-    Both are level sets of a distance around a pixel of the object, so that the level is the
-    quantile that belongs to the share to hide.
+    Both are the pixels nearer to a point of the object than some level, by one distance or
+    another. The level is the quantile that belongs to the share to be hidden.
     """
     rows, columns = np.nonzero(mask)
-    at = rng.integers(len(rows))
-    x = np.arange(mask.shape[1]) - columns[at]
-    y = (np.arange(mask.shape[0]) - rows[at])[:, None]
+    point = rng.integers(len(rows))
+    x = np.arange(mask.shape[1]) - columns[point]
+    y = (np.arange(mask.shape[0]) - rows[point])[:, None]
     angle, wave = rng.uniform(0.0, 2.0 * np.pi, 2)
     if rng.random() < 0.5:
         distance = np.abs(x * np.cos(angle) + y * np.sin(angle))
@@ -92,14 +91,3 @@ def _occluder(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
     inside = np.sort(distance[mask])
     level = inside[int(rng.uniform(*_COVERED) * len(inside))]
     return np.clip(level - distance + 0.5, 0.0, 1.0).astype(np.float32)
-
-
-def finish(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Add uneven light and grain to float32 [H, W, 3] and return uint8."""
-    height, width = image.shape[:2]
-    across, down = rng.uniform(-0.08, 0.08, 2).astype(np.float32)
-    x = np.linspace(-1.0, 1.0, width, dtype=np.float32)
-    y = np.linspace(-1.0, 1.0, height, dtype=np.float32)[:, None]
-    light = 1.0 + across * x + down * y
-    grain = _GRAIN * rng.standard_normal((height, width, 1), dtype=np.float32)
-    return np.clip(np.rint(image * light[..., None] + grain), 0, 255).astype(np.uint8)

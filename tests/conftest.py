@@ -1,0 +1,116 @@
+"""What all tests share: a small folder of images, a small recipe, the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+PLUGINS = Path(__file__).parent / "plugins"
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory) -> Path:
+    """train/ and val/ with 3 classes of stripes (24 and 11 images each), told apart by direction."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(7)
+    ramp = np.arange(48)
+    waves = {
+        "across": ramp[:, None] + 0 * ramp,
+        "down": ramp + 0 * ramp[:, None],
+        "slant": ramp[:, None] + ramp,
+    }
+    for split, count in (("train", 24), ("val", 11)):
+        for name, wave in waves.items():
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                stripes = 127 + 100 * np.sin(wave * 0.6 + rng.uniform(0, 6))
+                noise = rng.normal(0, 12, (48, 48, 3))
+                image = np.clip(stripes[..., None] + noise, 0, 255).astype(np.uint8)
+                cv2.imwrite(str(folder / f"{number:03}.jpg"), image)
+    return root
+
+
+@pytest.fixture
+def tiny_recipe(image_folder, tmp_path) -> dict:
+    """A recipe (dotted keys) that trains the tiny network for two epochs in a second."""
+    return {
+        "common.plugins": [str(PLUGINS / "tiny_models.py")],
+        "common.results_loc": str(tmp_path / "results"),
+        "common.run_label": "run",
+        "common.log_freq": 1,
+        "common.device": "cpu",
+        "common.tensorboard_logging": False,
+        "dataset.root_train": str(image_folder / "train"),
+        "dataset.root_val": str(image_folder / "val"),
+        "dataset.train_batch_size0": 8,
+        "dataset.val_batch_size0": 7,
+        "dataset.eval_batch_size0": 7,
+        "dataset.workers": 0,
+        "image_augmentation.random_resized_crop.enable": True,
+        "image_augmentation.random_horizontal_flip.enable": True,
+        "image_augmentation.resize.enable": True,
+        "image_augmentation.resize.size": 32,
+        "image_augmentation.center_crop.enable": True,
+        "image_augmentation.center_crop.size": 32,
+        "sampler.name": "variable_batch_sampler",
+        "sampler.vbs.crop_size_width": 32,
+        "sampler.vbs.crop_size_height": 32,
+        "sampler.vbs.min_crop_size_width": 24,
+        "sampler.vbs.max_crop_size_width": 40,
+        "sampler.vbs.min_crop_size_height": 24,
+        "sampler.vbs.max_crop_size_height": 40,
+        "sampler.vbs.max_n_scales": 3,
+        "sampler.vbs.check_scale": 8,
+        "optim.name": "adamw",
+        "scheduler.max_epochs": 2,
+        "scheduler.warmup_iterations": 4,
+        "scheduler.cosine.max_lr": 0.01,
+        "scheduler.cosine.min_lr": 0.0001,
+        "model.classification.name": "tiny",
+        "ema.enable": True,
+        "ema.momentum": 0.05,
+        "stats.train": ["loss", "grad_norm"],
+        "stats.val": ["loss", "top1"],
+        "stats.checkpoint_metric": "top1",
+        "stats.checkpoint_metric_max": True,
+    }
+
+
+@pytest.fixture
+def command():
+    """Run `cvnets ...` as a process; `processes` starts it under torchrun."""
+
+    def run(*words, processes=1, check=True, env=None, cwd=None, timeout=300):
+        python = [sys.executable]
+        if processes > 1:
+            python += ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
+            python += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+        launcher = str(ROOT / "tests" / "launch.py")
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | (env or {})
+        done = subprocess.run(
+            [*python, launcher, *map(str, words)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=cwd,
+            timeout=timeout,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+def as_words(recipe: dict) -> list[str]:
+    """A recipe of dotted keys as command-line words."""
+    return [f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in recipe.items()]
