@@ -1,22 +1,29 @@
 """One table: the old spelling of a key, and what it is read as today.
 
-Each use is printed. Rows whose new key is None never had an effect in any release.
+Each use is printed. A text in place of new keys says why the old one is ignored.
 """
 
 from __future__ import annotations
 
 from config.source import Scalar, Value, flatten, put
 
-OLD_KEYS: dict[str, tuple[str, ...] | None] = {
-    "ddp.enable": None,
-    "ddp.disable": None,
-    "common.bolt_logging": None,
-    "model.layer.conv_weight_std": None,
+_NO_EFFECT = "it has no effect in any release"
+_TORCHRUN = "torchrun starts the processes and sets it"
+_SMOOTHING = "loss.classification.cross_entropy.label_smoothing"
+
+OLD_KEYS: dict[str, tuple[str, ...] | str] = {
+    "ddp.enable": "several processes are used when torchrun starts them",
+    "ddp.disable": "several processes are used when torchrun starts them",
+    "ddp.rank": _TORCHRUN,
+    "ddp.world_size": _TORCHRUN,
+    "ddp.dist_url": _TORCHRUN,
+    "ddp.dist_port": _TORCHRUN,
+    "common.bolt_logging": _NO_EFFECT,
+    "model.layer.conv_weight_std": _NO_EFFECT,
+    "common.finetune_imagenet1k": ("common.finetune",),
     "stats.name": ("stats.train", "stats.val"),
-    "loss.classification.label_smoothing_factor": (
-        "loss.classification.cross_entropy.label_smoothing",
-    ),
-    "loss.classification.label_smoothing": ("loss.classification.cross_entropy.label_smoothing",),
+    "loss.classification.label_smoothing_factor": (_SMOOTHING,),
+    "loss.classification.label_smoothing": (_SMOOTHING,),
     "loss.ignore_idx": ("loss.classification.cross_entropy.ignore_index",),
     "sampler.bs.num_repeats": ("sampler.num_repeats",),
     "sampler.vbs.num_repeats": ("sampler.num_repeats",),
@@ -28,26 +35,41 @@ OLD_VALUES: dict[tuple[str, str], str] = {
 }
 
 
-def translate(tree: Value) -> tuple[Value, list[str]]:
-    """The tree with today's spellings, and one line per translation. New keys win over old."""
+def translate(tree: Value) -> list[str]:
+    """Put today's spellings into the tree; one line per translation. New keys win over old."""
     notes: list[str] = []
     flat = flatten(tree)
-    result: dict[str, Value] = {}
+    taken = {key: key for key in flat}  # key of today -> the key that it is read from
     for key, value in flat.items():
+        text = value.data.text if isinstance(value.data, Scalar) else ""
         if key in OLD_KEYS:
-            continue
-        text = value.data.text if isinstance(value.data, Scalar) else None
-        if text is not None and (key, text) in OLD_VALUES:
-            new = OLD_VALUES[key, text]
+            _remove(tree.data, key.split("."))
+            notes.append(f"{value.place}: old key {key}: {_read_old(key, value, tree.data, taken)}")
+        elif new := OLD_VALUES.get((key, text)):
+            put(tree.data, key, Value(Scalar(new, plain=False), value.place), "", None)
             notes.append(f"{value.place}: old value {key}={text} read as {new}")
-            value = Value(Scalar(new, plain=False), value.place)
-        put(result, key, value, "", None)
-    for key, value in flat.items():
-        for new_key in OLD_KEYS.get(key) or ():
-            if new_key not in flat:
-                put(result, new_key, value, "", None)
-        if key in OLD_KEYS:
-            read_as = " and ".join(OLD_KEYS[key] or ())
-            effect = f"read as {read_as}" if read_as else "never had an effect and is ignored"
-            notes.append(f"{value.place}: old key {key} {effect}")
-    return Value(result, tree.place), notes
+    return notes
+
+
+def _remove(tree: dict[str, Value], path: list[str]) -> None:
+    """Take a key out, and the sections that are empty then."""
+    if len(path) > 1:
+        _remove(tree[path[0]].data, path[1:])
+    if len(path) == 1 or not tree[path[0]].data:
+        del tree[path[0]]
+
+
+def _read_old(key: str, value: Value, tree: dict[str, Value], taken: dict[str, str]) -> str:
+    """Put the value where it belongs today, unless that is taken; what was done, in words."""
+    new_keys = OLD_KEYS[key]
+    if isinstance(new_keys, str):
+        return f"ignored, {new_keys}"
+    effects = []
+    for new_key in new_keys:
+        if new_key in taken:
+            effects.append(f"ignored, {taken[new_key]} is given")
+        else:
+            effects.append(f"read as {new_key}")
+            put(tree, new_key, value, "", None)
+            taken[new_key] = key
+    return " and ".join(effects)

@@ -9,13 +9,13 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from config.errors import Problem, near, suggestion
+from config.errors import Problem, near, suggestion, unknown_name
 from config.options import Options, Section
 from config.scalars import SCALARS, is_null, plain, read_scalar, shown, type_word
 from config.source import COMMAND_LINE, Scalar, Value
 
 _FAILED = object()
-_AT_FIELD = re.compile(r"(\w+)(?:: |=)")
+_AT_FIELD = re.compile(r"(\w+): ")
 
 
 class Reader:
@@ -24,10 +24,17 @@ class Reader:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.origins: dict[str, str] = {}
+        self._root: type[Options] | None = None
 
     def read(self, tree: Value, kind: type[Options], key: str = "") -> Any:
         """An instance of `kind`, or None when there were problems below `key`."""
+        self._root = kind
         result = self._options(tree, kind, key)
+        return None if result is _FAILED else result
+
+    def read_value(self, value: Value, annotation: Any, key: str) -> Any:
+        """One value of the declared type, or None when there were problems."""
+        result = self._value(value, annotation, key)
         return None if result is _FAILED else result
 
     def _fail(self, value: Value, key: str, text: str) -> Any:
@@ -36,28 +43,31 @@ class Reader:
 
     def _options(self, value: Value, kind: type[Options], key: str) -> Any:
         if not isinstance(value.data, dict):
-            if is_null(value):
-                value = Value({}, value.place)
-            else:
-                return self._fail(value, key, f"a section is expected ({shown(value)})")
+            if not is_null(value):
+                return self._fail(value, key, _no_section(value, kind, key))
+            value = Value({}, value.place)
         fields = kind.fields()
         given: dict[str, Any] = {}
-        failed = False
+        good = True
         for name, item in value.data.items():
             dotted = f"{key}.{name}" if key else name
             if name not in fields:
                 self._fail(item, dotted, f"unknown key - {self._unknown(name, kind)}")
-                failed = True
+                good = False
                 continue
             read = self._value(item, fields[name].annotation, dotted)
-            failed |= read is _FAILED
+            good &= read is not _FAILED
             given[name] = read
             self.origins[dotted] = item.place
-        failed |= not self._check_name(value, kind, key)
-        result = self._validate(value, kind, key, given)
-        return _FAILED if failed else result
+        good &= self._check_name(value, kind, key)
+        result = self._validate(value, kind, key, given, good)
+        return result if good else _FAILED
 
     def _unknown(self, name: str, kind: type[Options]) -> str:
+        """A near key of the section, else the same key of another section, else what is allowed."""
+        elsewhere = [] if self._root is None else _keys_called(name, self._root)
+        if elsewhere and not near(name, kind.fields()):
+            return f"did you mean {' or '.join(elsewhere[:3])}?"
         return suggestion(name, kind.fields())
 
     def _check_name(self, value: Value, kind: type[Options], key: str) -> bool:
@@ -68,33 +78,54 @@ class Reader:
         known = {name for registry in kind.choices for name in registry.names()}
         if is_null(item) or not isinstance(item.data, Scalar) or item.data.text in known:
             return True
-        what = kind.choices[0].kind
-        hint = suggestion(item.data.text, known)
-        text = f"no {what} is called {item.data.text!r} - {hint}; your own: common.plugins"
+        text = unknown_name(kind.choices[0].kind, item.data.text, known)
         self._fail(item, f"{key}.name" if key else "name", text)
         return False
 
-    def _validate(self, value: Value, kind: type[Options], key: str, given: dict[str, Any]) -> Any:
-        good = {name: item for name, item in given.items() if item is not _FAILED}
+    def _validate(
+        self, value: Value, kind: type[Options], key: str, given: dict[str, Any], good: bool
+    ) -> Any:
+        """Bounds of all fields; rules about several of them only if each was `good`."""
         try:
-            return kind.model_validate(good)
+            return kind.model_validate({k: v for k, v in given.items() if v is not _FAILED})
         except ValidationError as error:
             for detail in error.errors(include_url=False):
-                self._report(value, key, detail, set(given))
+                name = str(detail["loc"][0]) if detail["loc"] else ""
+                if name and given.get(name) is not _FAILED:
+                    self._report_field(value, kind, key, name, detail)
+                elif not name and good:
+                    self._report_rule(value, kind, key, detail)
             return _FAILED
 
-    def _report(self, value: Value, key: str, detail: ErrorDetails, given: set[str]) -> None:
-        """One of pydantic's findings as a problem, at the place of the innermost known value."""
-        name = str(detail["loc"][0]) if detail["loc"] else ""
-        if detail["type"] == "missing" and name in given:
-            return  # it was given, and what is wrong with it has been reported
-        dotted = ".".join(part for part in (key, name) if part)
+    def _report_field(
+        self, value: Value, kind: type[Options], key: str, name: str, detail: ErrorDetails
+    ) -> None:
+        """A value out of bounds."""
+        item = value.data.get(name)
+        text = _FINDINGS.get(detail["type"], detail["msg"])
+        if detail["type"] == "string_pattern_mismatch":
+            text = f"not one of the choices - allowed: {kind.fields()[name].description}"
+        bounds = {
+            k: f"{v:g}" if isinstance(v, float) else v for k, v in detail.get("ctx", {}).items()
+        }
+        text = text.format(**bounds).replace("Input should", "must")
+        if item is not None:
+            first, dash, rest = text.partition(" - ")
+            text = f"{first} ({shown(item)}){dash}{rest}"
+        place = value.place if item is None else item.place
+        self.problems.append(Problem(place, f"{key}.{name}" if key else name, text))
+
+    def _report_rule(
+        self, value: Value, kind: type[Options], key: str, detail: ErrorDetails
+    ) -> None:
+        """A rule about several fields; its text starts with the field to blame and a colon."""
         text = detail["msg"].removeprefix("Value error, ")
-        text = text[:1].lower() + text[1:] if not text[:2].isupper() else text
-        place = value.data[name].place if name in value.data else value.place
-        if name in value.data:
-            text = f"{text.replace('input should', 'must')} ({_shown(value.data[name])} given)"
-        self.problems.append(Problem(place, dotted, text))
+        match = _AT_FIELD.match(text)
+        blamed = match[1] if match and match[1] in kind.fields() else ""
+        named = [blamed, *re.findall(r"\w+", text)]
+        place = next((value.data[name].place for name in named if name in value.data), value.place)
+        dotted = ".".join(part for part in (key, blamed) if part)
+        self.problems.append(Problem(place, dotted, text.removeprefix(f"{blamed}: ")))
 
     def _value(self, value: Value, annotation: Any, key: str) -> Any:
         origin = get_origin(annotation)
@@ -108,10 +139,6 @@ class Reader:
             return self._sequence(value, annotation, key)
         if origin is dict:
             return self._mapping(value, annotation, key)
-        if isinstance(value.data, list | dict):
-            return self._fail(
-                value, key, f"{type_word(annotation)} is expected ({shown(value)})"
-            )
         if origin is Literal:
             return self._choice(value, get_args(annotation), key)
         return self._scalar(value, annotation, key)
@@ -132,14 +159,15 @@ class Reader:
 
     def _sequence(self, value: Value, annotation: Any, key: str) -> Any:
         """A list or tuple; one value stands for a list of one, and `a,b` works on the command line."""
-        items = value.data if isinstance(value.data, list) else _split(value)
         kinds = get_args(annotation)
-        if get_origin(annotation) is tuple and kinds[-1] is not Ellipsis:
-            if len(items) != len(kinds):
-                text = f"{len(kinds)} values are expected ({shown(value)})"
-                return self._fail(value, key, text)
-        else:
+        fixed = get_origin(annotation) is tuple and kinds[-1] is not Ellipsis
+        items = value.data if isinstance(value.data, list) else _split(value)
+        if is_null(value) and not fixed:
+            items = []
+        if not fixed:
             kinds = (kinds[0],) * len(items)
+        elif len(items) != len(kinds):
+            return self._expected(value, annotation, key)
         read = [self._value(item, kind, key) for item, kind in zip(items, kinds, strict=True)]
         if any(item is _FAILED for item in read):
             return _FAILED
@@ -153,20 +181,60 @@ class Reader:
         return _FAILED if any(item is _FAILED for item in read.values()) else read
 
     def _choice(self, value: Value, allowed: tuple[Any, ...], key: str) -> Any:
-        text = value.data.text if isinstance(value.data, Scalar) else str(value.data)
+        if None in allowed and is_null(value):
+            return None
         for choice in allowed:
-            if text == str(choice):
+            if choice is not None and read_scalar(value.data, type(choice)) == choice:
                 return choice
+        text = value.data.text if isinstance(value.data, Scalar) else str(value.data)
         hint = suggestion(text, (str(choice) for choice in allowed))
         return self._fail(value, key, f"not one of the choices ({shown(value)}) - {hint}")
 
     def _scalar(self, value: Value, annotation: Any, key: str) -> Any:
-        read = SCALARS.get(annotation)
-        if read is None:
+        if annotation not in SCALARS:
             raise TypeError(f"{key}: options of type {annotation} cannot be read from a recipe")
-        result = read(value.data)
-        if result is None:
-            return self._fail(
-                value, key, f"{type_word(annotation)} is expected ({shown(value)})"
-            )
+        # `key:` in a file is null; `key=` on the command line is an empty text
+        empty = isinstance(value.data, Scalar) and value.data.plain and not value.data.text
+        result = read_scalar(value.data, annotation)
+        if result is None or (empty and value.place != COMMAND_LINE):
+            return self._expected(value, annotation, key)
         return result
+
+    def _expected(self, value: Value, annotation: Any, key: str) -> Any:
+        word = type_word(annotation)
+        verb = "are" if word[0].isdigit() else "is"
+        return self._fail(value, key, f"{word} {verb} expected ({shown(value)})")
+
+
+_FINDINGS = {
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be above {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be below {lt}",
+    "finite_number": "must be finite",
+}
+
+
+def _no_section(value: Value, kind: type[Options], key: str) -> str:
+    text = f"a section is expected ({shown(value)})"
+    if issubclass(kind, Section) and isinstance(value.data, Scalar):
+        return f"{text} - did you mean {key}.name?"
+    return f"{text} - its keys are {', '.join(kind.fields())}"
+
+
+def _split(value: Value) -> list[Value]:
+    """The parts of `a,b` on the command line; text in quotes is one."""
+    if value.place == COMMAND_LINE and isinstance(value.data, Scalar) and value.data.plain:
+        return [Value(Scalar(part.strip()), value.place) for part in value.data.text.split(",")]
+    return [value]
+
+
+def _keys_called(name: str, kind: type[Options], prefix: str = "") -> list[str]:
+    """All dotted keys below `kind` whose last word is `name`."""
+    found = []
+    for field, info in kind.fields().items():
+        dotted = f"{prefix}.{field}" if prefix else field
+        found += [dotted] if field == name else []
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Options):
+            found += _keys_called(name, info.annotation, dotted)
+    return found

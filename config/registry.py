@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, create_model
 
-from config.errors import UserError, suggestion
+from config.errors import UserError, unknown_name
 from config.options import Options, Section
 
 Component = TypeVar("Component", bound=Callable[..., Any])
@@ -62,6 +62,11 @@ class Registry:
                     f"{where}: {self.kind} {name!r} is already registered by "
                     f"{self._entries[name].where}; choose another name"
                 )
+            if not (isinstance(options, type) and issubclass(options, Options)):
+                raise UserError(
+                    f"{where}: {self.kind} {name!r}: options={options!r} is no class derived "
+                    "from config.options.Options"
+                )
             own_key = key or (name if options is not NoOptions else None)
             self._check_shared_key(own_key, options, where)
             summary = (inspect.getdoc(component) or "").split("\n", 1)[0]
@@ -88,10 +93,8 @@ class Registry:
     def __getitem__(self, name: str) -> Entry:
         """The entry called `name`; UserError with the nearest names if there is none."""
         if name not in self._entries:
-            raise UserError(
-                f"{self.section_key}: no {self.kind} is called {name!r} - "
-                f"{suggestion(name, self._entries)}; your own: common.plugins"
-            )
+            text = unknown_name(self.kind, name, self._entries)
+            raise UserError(f"{self.section_key}: {text}")
         return self._entries[name]
 
     def options_of(self, section: Section) -> Options:

@@ -54,25 +54,39 @@ def parse(text: str, name: str, problems: list[Problem], key: str = "") -> Value
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise RecipeError([_syntax_problem(error, text, name, key)]) from None
-    if node is None:
+    if node is None or (isinstance(node, yaml.ScalarNode) and not node.value and not node.style):
         return Value({}, name)
     return _Nodes(name, problems).value(node, key)
 
 
+# what PyYAML says -> what a person may understand, and whether it begins where the thing was opened
+_SYNTAX = (
+    ("'\\t'", "a tab - indent with spaces", False),
+    ("while parsing a flow", "a bracket that is not closed, or a comma that is missing", True),
+    ("quoted scalar, found unexpected", "a quote that is not closed", True),
+    ("<block end>", "the indentation does not fit the lines above - indent alike", False),
+    (
+        "mapping values are not allowed",
+        "no key can stand here - check the indentation, and the space after each colon",
+        False,
+    ),
+    ("expected ':'", "a key without a colon - write 'key: value'", True),
+    ("another document", "--- begins a second recipe - keep one", False),
+)
+
+
 def _syntax_problem(error: yaml.YAMLError, text: str, name: str, key: str) -> Problem:
     if isinstance(error, yaml.MarkedYAMLError):
-        mark = error.problem_mark or error.context_mark
+        raw = ", ".join(part for part in (error.context, error.problem) if part)
+        known = (row[1:] for row in _SYNTAX if row[0] in raw)
+        what, opened = next(known, (raw, False))
+        mark = (error.context_mark if opened else None) or error.problem_mark
         line = mark.line if mark else 0
-        what = ", ".join(part for part in (error.context, error.problem) if part)
-        hint = "check the indentation, the brackets, and the space after each colon"
-        if "\\t" in what:
-            hint = "indent with spaces, not with tabs"
     else:  # a character that YAML does not know
         line = text.count("\n", 0, getattr(error, "position", 0))
-        what = f"the character {chr(getattr(error, 'character', 0))!r} is not allowed"
-        hint = "remove it"
+        what = f"the character {chr(getattr(error, 'character', 0))!r} is not allowed - remove it"
     place = name if name == COMMAND_LINE else f"{name}:{line + 1}"
-    return Problem(place, key, f"not valid YAML: {what} - {hint}")
+    return Problem(place, key, f"not valid YAML: {what}")
 
 
 class _Nodes:

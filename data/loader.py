@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -85,7 +84,7 @@ class _Fetcher(Dataset[Batch]):
                 loaded = dataset.load(index)
             except ImageError as error:
                 if not self.source.replace_bad:
-                    raise
+                    raise ImageError(f"{error}; repair or remove it") from None
                 reason = reason or str(error)
                 index = hashed(key.seed, attempt) % len(dataset)
                 continue
@@ -175,8 +174,10 @@ def _identity(batch: Any) -> Any:
 
 
 def _start_worker(worker: int) -> None:
-    """One thread per worker; to stop is the trainer's business, which still needs its batches."""
+    """To stop is the trainer's business, which still needs its batches.
+
+    Threads need no care: the DataLoader gives torch one, and decoding uses none of OpenCV's pool
+    (whose size must not be set here: after a fork from a process that has used it, that hangs).
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -33,15 +34,17 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         os.replace(beside, path)
     except (OSError, RuntimeError) as error:
         beside.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot write: {_reason(error, path)}; nothing was lost") from None
+        raise UserError(
+            f"{path}: cannot write: {_reason(error, path)}; what was saved before is whole"
+        ) from None
 
 
 def _reason(error: OSError | RuntimeError, path: Path) -> str:
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     # torch's zip writer hides the errno of a full disk in a RuntimeError
-    stat = os.statvfs(path.parent)
-    if full or (isinstance(error, RuntimeError) and stat.f_bavail * stat.f_frsize < 1 << 20):
-        return "the disk is full"
+    free = shutil.disk_usage(path.parent).free
+    if full or (isinstance(error, RuntimeError) and free < 1 << 20):
+        return "the disk is full, free some space"
     return (isinstance(error, OSError) and error.strerror) or str(error).splitlines()[0]
 
 

@@ -6,8 +6,17 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from config.errors import StopRequested, UserError, suggestion
-from config.shadowing import check_our_modules
+try:
+    from config.errors import StopRequested, UserError, suggestion
+    from config.shadowing import check_our_modules
+except ModuleNotFoundError as error:  # the guard is hidden, too
+    if not str(error.name).startswith("config"):
+        raise
+    import config
+
+    text = f"module 'config' of cvnets is hidden by {config.__file__}; "
+    print(text + "run from another folder, or rename or uninstall the other one", file=sys.stderr)
+    sys.exit(2)
 
 # name -> what it does; the module of the same name has run(words) -> exit code
 COMMANDS = {
@@ -37,9 +46,9 @@ def main(words: Sequence[str] | None = None) -> int:
         print(HELP.format(commands="\n".join(f"  {n:{width}}  {t}" for n, t in COMMANDS.items())))
         return DONE if words else USER_MISTAKE
     if words[0] == "--version":
-        from importlib.metadata import version
+        from cvnets import __version__
 
-        print(version("cvnets"))
+        print(__version__)
         return DONE
     return run(words[0], words[1:])
 
@@ -56,6 +65,8 @@ def run(command: str, words: Sequence[str]) -> int:
     except UserError as error:
         print(*error.lines(), sep="\n", file=sys.stderr)
         return USER_MISTAKE
+    except SystemExit as request:  # --help
+        return int(request.code or DONE)
     except StopRequested:
         print("stopped on request; the state is saved, the same command continues", file=sys.stderr)
         return STOPPED

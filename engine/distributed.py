@@ -84,7 +84,9 @@ def choose_device(name: str, local_rank: int) -> torch.device:
         count = torch.cuda.device_count()
         index = int(name.partition(":")[2] or local_rank)
         if index >= count:
-            raise UserError(f"common.device: {name} asked for, but {count} GPU(s) are visible")
+            raise UserError(
+                f"common.device: {name} asked for, but {count} GPU(s) are visible; use auto"
+            )
         return torch.device("cuda", index)
     if name == "mps" and not torch.backends.mps.is_available():
         raise UserError("common.device: mps asked for, but this machine has none; use cpu")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from config.errors import UserError
 from engine.checkpoint import write_json
 from engine.distributed import StopSignal, join_world
 from engine.observers.observer import EvaluationRecord, build_observers
 from engine.parts import build_evaluator, build_sampler, build_task, place, use_numerics
 from engine.precision import Precision
 from engine.recipe import Recipe
-from engine.run_folder import run_folder
+from engine.run_folder import make_folder
 
 
 def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
@@ -19,6 +20,12 @@ def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
     Returns {"metrics": ..., "images": ..., "weights": ...}, and writes it to evaluation.json of
     the run folder, with predictions.png beside it.
     """
+    weights = recipe.model.classification.pretrained
+    if weights is None:
+        raise UserError(
+            "model.classification.pretrained: evaluation needs weights; set it to a file, or give "
+            "a checkpoint in place of the recipe"
+        )
     task = build_task(recipe)
     source = task.build_source("test")
     size = build_sampler(recipe, recipe.dataset.eval_batch_size0).base
@@ -29,11 +36,9 @@ def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
         loss = task.build_loss().to(world.device)
         evaluator = build_evaluator(task, source, size, loss, precision, world, stop)
         found = evaluator.evaluate(model)
-        weights = recipe.model.classification.pretrained
         report = {"metrics": found.metrics, "images": found.images, "weights": weights}
         if world.is_main:
-            folder = run_folder(recipe)
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = make_folder(recipe)
             write_json(folder / "evaluation.json", report)
             record = EvaluationRecord(
                 "Eval", 0, 0, found.metrics, found.images, examples=found.examples

@@ -67,7 +67,7 @@ def build_loader(recipe: Recipe, source: Source, world: World) -> Loader:
     workers = data.workers
     if workers < 0:
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        workers = max(1, len(os.sched_getaffinity(0)) // local)
+        workers = max(1, _cpus() // local)
     return Loader(
         source,
         rank=world.rank,
@@ -77,6 +77,13 @@ def build_loader(recipe: Recipe, source: Source, world: World) -> Loader:
         persistent_workers=data.persistent_workers,
         pin_memory=data.pin_memory and world.device.type == "cuda",
     )
+
+
+def _cpus() -> int:
+    """The CPUs that this process may use; not all systems can tell them from those there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def build_evaluator(

@@ -77,9 +77,9 @@ class Progress:
                 log.warning("%s; replaced by %s", bad.reason, self.dataset.describe(bad.by))
         if len(self.bad_images) > self.max_bad_images * len(self.dataset):
             raise UserError(
-                f"{len(self.bad_images)} of {len(self.dataset)} training images cannot be read, more "
-                f"than dataset.max_bad_images={self.max_bad_images:g}; the last: "
-                f"{list(self.bad_images.values())[-1]}"
+                f"dataset.max_bad_images: {len(self.bad_images)} of {len(self.dataset)} training "
+                f"images cannot be read, more than the share of {self.max_bad_images:g}; repair them "
+                f"(run.log names them) or allow more; the last: {list(self.bad_images.values())[-1]}"
             )
         return batch
 

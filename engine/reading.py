@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from config.errors import Problem, RecipeError, UserError, suggestion
+from config.errors import Problem, RecipeError, UserError, near, unknown_name
 from config.legacy import translate
 from config.options import Options, Section
+from config.plugins import KEY as PLUGINS
 from config.plugins import load_plugins
-from config.reading import Reader, plain
-from config.source import PYTHON, Value, from_mapping, load_file, override
+from config.reading import Reader
+from config.source import (
+    PYTHON,
+    Scalar,
+    Value,
+    flatten,
+    from_mapping,
+    load_file,
+    override,
+    put,
+)
+from data.kinds import SAMPLERS
 from engine.kinds import METRICS, OBSERVERS, TASKS
 from engine.recipe import RECIPES, Recipe, recipe_type
+from optim.kinds import SCHEDULES
 
 
 def load_recipe(
@@ -23,30 +38,33 @@ def load_recipe(
     overrides: Iterable[str] = (),
     *,
     plugins: bool = True,
+    place: str = PYTHON,
 ) -> Recipe:
     """The checked recipe of a file (a path, or a name below config/) or of a mapping.
 
-    A mapping may be nested, have dotted keys, or both. `overrides` are `a.b=value` words, which
-    win over the source. `plugins=False` refuses `common.plugins` of the source itself, for
-    recipes found in files of others. Raises RecipeError with every mistake, or UserError.
+    A mapping may be nested, have dotted keys, or both; messages call it `place`. `overrides` are
+    `a.b=value` words, which win over the source. `plugins=False` drops `common.plugins` of the
+    source itself, for recipes found in files of others. Raises RecipeError with every mistake, or
+    UserError.
     """
     problems: list[Problem] = []
     folder = Path.cwd()
     if source is None:
-        tree = Value({}, PYTHON)
+        tree = Value({}, place)
     elif isinstance(source, Mapping):
-        tree = from_mapping(source)
+        tree = from_mapping(source, problems, place)
     else:
         path = find_recipe(source)
         folder = path.parent
         tree = load_file(path, problems)
     if not isinstance(tree.data, dict):
-        raise RecipeError([Problem(tree.place, "", "a recipe is a mapping of sections")])
+        text = "a recipe is a mapping of sections, e.g. model, optim, scheduler"
+        raise RecipeError([Problem(tree.place, "", text)])
     if not plugins:
         _drop_plugins(tree)
-    override(tree, overrides)
-    tree, notes = translate(tree)
-    load_plugins(_plugins(tree), folder=folder)
+    override(tree, overrides, problems)
+    notes = translate(tree)
+    _import_plugins(tree, folder, problems)
     return _read(tree, problems, notes)
 
 
@@ -54,10 +72,14 @@ def find_recipe(source: str | Path) -> Path:
     """The recipe at this path, or with this name below config/ (`.yaml` may be left out)."""
     names = [str(source), f"{source}.yaml"]
     for place in [Path(name) for name in names] + [RECIPES / name for name in names]:
-        if place.is_file():
+        if os.path.isfile(place):
             return place
+    if os.path.isdir(source):
+        raise UserError(f"{source}: is a folder; give a recipe, a YAML file")
     known = [str(path.relative_to(RECIPES)) for path in shipped_recipes()]
-    hint = suggestion(str(source).removeprefix("config/"), known)
+    known += [str(path) for path in Path(source).parent.glob("*.yaml")]
+    found = near(str(source).removeprefix("config/"), known)
+    hint = f"did you mean {' or '.join(found)}?" if found else "cvnets list recipes shows those"
     raise UserError(f"{source}: no such recipe here or among the shipped ones - {hint}")
 
 
@@ -66,13 +88,21 @@ def shipped_recipes() -> list[Path]:
     return sorted(RECIPES.rglob("*.yaml"))
 
 
-def _plugins(tree: Value) -> list[str]:
+def _import_plugins(tree: Value, folder: Path, problems: list[Problem]) -> None:
+    """Import what `common.plugins` names, and put whole paths there, good from any folder."""
     common = tree.data.get("common")
     given = common.data.get("plugins") if common and isinstance(common.data, dict) else None
-    if given is None:
-        return []
-    names = plain(given)
-    return [str(name) for name in (names if isinstance(names, list) else str(names).split(","))]
+    names = Reader().read_value(given, tuple[str, ...], PLUGINS) if given else ()
+    try:
+        paths = load_plugins(names or (), folder=folder)
+    except UserError as error:
+        if given is None:
+            raise
+        text = str(error).removeprefix(f"{PLUGINS}: ")
+        raise RecipeError([*problems, Problem(given.place, PLUGINS, text)]) from error
+    if common and given and names:
+        items = [Value(Scalar(path, plain=False), given.place) for path in paths]
+        common.data["plugins"] = Value(items, given.place)
 
 
 def _drop_plugins(tree: Value) -> None:
@@ -82,16 +112,27 @@ def _drop_plugins(tree: Value) -> None:
 
 
 def _read(tree: Value, problems: list[Problem], notes: list[str]) -> Recipe:
-    reader = Reader()
-    recipe: Recipe | None = reader.read(tree, recipe_type())
+    kind, reader = recipe_type(), Reader()
+    recipe: Recipe | None = reader.read(tree, kind)
+    wrong = {problem.key for problem in reader.problems}
+    rest = recipe or Reader().read(_without(tree, wrong), kind)
     problems = problems + reader.problems
-    if recipe is not None:
-        recipe._origins.update(reader.origins)
-        recipe._notes = tuple(notes)
-        problems += _cross_checks(recipe)
+    if rest is not None:
+        rest._origins.update(reader.origins)
+        rest._notes = tuple(notes)
+        problems += _cross_checks(rest, wrong)
     if problems or recipe is None:
         raise RecipeError(problems)
     return recipe
+
+
+def _without(tree: Value, keys: set[str]) -> Value:
+    """The tree without some keys and what stands below them."""
+    kept: dict[str, Value] = {}
+    for dotted, value in flatten(tree).items():
+        if not any(f"{dotted}.".startswith(f"{key}.") for key in keys):
+            put(kept, dotted, value, "", None)
+    return Value(kept, tree.place)
 
 
 def task_name(recipe: Recipe) -> str:
@@ -99,30 +140,72 @@ def task_name(recipe: Recipe) -> str:
     return recipe.dataset.category or "classification"
 
 
-def _cross_checks(recipe: Recipe) -> list[Problem]:
-    """Mistakes that show only when two options are seen together, or need a registry."""
-    found: list[tuple[str, str]] = []
-    if task_name(recipe) not in TASKS:
-        hint = suggestion(task_name(recipe), TASKS.names())
-        found.append(("dataset.category", f"no task is called {task_name(recipe)!r} - {hint}"))
-    for key, names in (("stats.val", recipe.stats.val), ("stats.train", recipe.stats.train)):
-        for name in names:
-            if name not in METRICS:
-                hint = suggestion(name, METRICS.names())
-                found.append((key, f"no metric is called {name!r} - {hint}"))
-    for name in recipe.common.observers:
-        if name not in OBSERVERS:
-            hint = suggestion(name, OBSERVERS.names())
-            found.append(("common.observers", f"no observer is called {name!r} - {hint}"))
-    metric = recipe.stats.checkpoint_metric
-    if metric.partition(".")[0] not in (*recipe.stats.val, "loss"):
-        known = ", ".join(recipe.stats.val)
-        found.append(
-            ("stats.checkpoint_metric", f"{metric!r} is not measured - stats.val: {known}")
-        )
-    if recipe.common.resume and recipe.common.finetune:
-        found.append(("common.finetune", "cannot be given together with common.resume"))
-    return [Problem(recipe.origins.get(key, "default"), key, text) for key, text in found]
+def _cross_checks(recipe: Recipe, wrong: Collection[str] = ()) -> list[Problem]:
+    """Mistakes that show only when two options are seen together, or need a registry.
+
+    Options in `wrong` have been reported; what depends on them is not judged.
+    """
+    stats, common = recipe.stats, recipe.common
+    found: list[tuple[tuple[str, ...], str]] = []
+    for key, names, registry in (
+        ("dataset.category", (task_name(recipe),), TASKS),
+        ("stats.train", stats.train, METRICS),
+        ("stats.val", stats.val, METRICS),
+        ("common.observers", common.observers, OBSERVERS),
+    ):
+        unknown = [name for name in names if name not in registry]
+        found += [((key,), unknown_name(registry.kind, name, registry.names())) for name in unknown]
+    metric = stats.checkpoint_metric
+    if metric.partition(".")[0] not in (*stats.val, "loss"):
+        measured = ", ".join(dict.fromkeys(("loss", *stats.val)))
+        text = f"{metric!r} is not measured (stats.val gives {measured}) - add it to stats.val"
+        found.append((("stats.checkpoint_metric", "stats.val"), text))
+    if common.resume and common.finetune:
+        text = "cannot be given together with common.resume - leave one out"
+        found.append((("common.finetune", "common.resume"), text))
+    found += _unbuildable(recipe)
+    return [
+        Problem(place_of(recipe, keys[0]) or "default", keys[0], text)
+        for keys, text in found
+        if not any(f"{other}.".startswith(f"{key}.") for key in keys for other in wrong)
+    ]
+
+
+def _unbuildable(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
+    """What the parts that need neither data nor a device say of their options."""
+    found: list[tuple[tuple[str, ...], str]] = []
+    parts: tuple[Callable[[], object], ...] = (
+        lambda: SCHEDULES.build(recipe.scheduler, plan=recipe.scheduler.plan()),
+        lambda: SAMPLERS.build(recipe.sampler, batch_size=recipe.dataset.train_batch_size0),
+    )
+    for build in parts:
+        try:
+            build()
+        except UserError as error:
+            key, _, text = str(error).partition(": ")
+            found.append(((key,), text))
+    return found
+
+
+def place_of(recipe: Recipe, key: str) -> str:
+    """Where `key`, or else the section around it, was given; "" if nowhere."""
+    while key and key not in recipe.origins:
+        key = key.rpartition(".")[0]
+    return recipe.origins.get(key, "")
+
+
+@contextmanager
+def located(recipe: Recipe) -> Iterator[None]:
+    """Errors raised inside that begin with a key of the recipe get the place where it was given."""
+    try:
+        yield
+    except RecipeError:
+        raise
+    except UserError as error:
+        key = re.match(r"\w+(\.\w+)+(?=: )", str(error))
+        place = place_of(recipe, key[0]) if key else ""
+        error.args = (f"{place}: {error}",) if place else error.args
+        raise
 
 
 def flat(recipe: Options, prefix: str = "") -> dict[str, Any]:
@@ -173,11 +256,21 @@ def resolved_yaml(recipe: Recipe) -> str:
             shared += 1
         lines += [f"{'  ' * depth}{sections[depth]}:" for depth in range(shared, len(sections))]
         open_sections = sections
-        text = yaml.safe_dump(_listed(value), default_flow_style=True, width=10**6).strip()
-        text = text.removesuffix("\n...").removesuffix("...").strip()
         origin = recipe.origins.get(key, "default")
-        lines.append(f"{'  ' * len(sections)}{name}: {text}  # {origin}")
+        lines.append(f"{'  ' * len(sections)}{name}: {_in_one_line(value)}  # {origin}")
     return "\n".join(lines) + "\n"
+
+
+def _in_one_line(value: Any) -> str:
+    """The value as YAML; text with line breaks stands in double quotes."""
+    for style in (None, '"'):
+        text = yaml.safe_dump(
+            _listed(value), default_flow_style=True, default_style=style, width=10**6
+        )
+        text = text.strip("\n").removesuffix("\n...")
+        if "\n" not in text:
+            break
+    return text
 
 
 def _listed(value: Any) -> Any:

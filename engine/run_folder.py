@@ -74,8 +74,8 @@ def _shown(value: Any) -> str:
     return str(list(value) if isinstance(value, tuple) else value)
 
 
-def open_folder(recipe: Recipe) -> Path:
-    """Create the folder and write config.yaml and environment.json; rank 0 only."""
+def make_folder(recipe: Recipe) -> Path:
+    """Create the run folder if it is not there. UserError if that is impossible."""
     folder = run_folder(recipe)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +83,12 @@ def open_folder(recipe: Recipe) -> Path:
         raise UserError(
             f"common.results_loc: cannot create {folder}: {error.strerror}; choose another folder"
         ) from None
+    return folder
+
+
+def open_folder(recipe: Recipe) -> Path:
+    """Create the folder and write config.yaml and environment.json; rank 0 only."""
+    folder = make_folder(recipe)
     write_text(folder / CONFIG, resolved_yaml(recipe))
     write_json(folder / "environment.json", environment())
     return folder

@@ -73,7 +73,7 @@ class TrainState:
         ours = state.get("cvnets")
         if not isinstance(ours, dict) or "model_state_dict" not in state:
             raise UserError(
-                f"{path}: not a training state of this program; weights are for finetune"
+                f"{path}: not a training state of this program; weights are for common.finetune"
             )
         if ours.get("format", 0) > FORMAT:
             raise UserError(f"{path}: written by a newer version (format {ours['format']})")

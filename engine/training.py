@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from config.errors import under
 from cvnets.weights.load import load_weights
 from data.loader import Source
 from data.sampler.plan import RunPlan
@@ -86,6 +87,7 @@ class Assembly:
         state = self.state()
         plan = self.run_plan(state.processes)
         plan.epoch(state.epoch)  # a data set that is too small is an error now, not in an hour
+        schedule = self.schedule(plan)
         loss = self.task.build_loss().to(self.world.device)
         folder, observers = self.open_run(state)
         results = Results(
@@ -98,7 +100,6 @@ class Assembly:
             stats=recipe.stats,
             metadata=weights_metadata(self.task),
         )
-        schedule = self.schedule(plan)
         progress = Progress(
             state=state,
             epochs=min(schedule.plan.max_epochs, 10**6),
@@ -132,7 +133,9 @@ class Assembly:
         torch.manual_seed(hashed(common.seed, INIT))
         model = self.task.build_model()
         if common.finetune:
-            log.info("%s", "\n".join(load_weights(model, common.finetune).lines()))
+            with under("common.finetune", common.finetune):
+                report = load_weights(model, common.finetune)
+            log.info("%s", "\n".join(report.lines()))
         model = place(model, recipe, self.world)
         groups = parameter_groups(
             model,
@@ -147,7 +150,8 @@ class Assembly:
             processes=self.world.size,
         )
         if self.resume is not None:
-            state.load_state_dict(read_state(self.resume), self.resume)
+            with under("common.resume" if common.resume else "common.auto_resume", self.resume):
+                state.load_state_dict(read_state(self.resume), self.resume)
             log.info("resuming %s at epoch %d, step %d", self.resume, state.epoch + 1, state.step)
         return state
 

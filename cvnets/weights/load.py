@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import re
 import struct
@@ -63,6 +64,7 @@ def load_state(path: str | Path) -> tuple[State, dict[str, Any]]:
 
 
 def read_checkpoint(path: Path) -> Any:
+    """What torch.save wrote, tensors and plain values only. UserError for anything else."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's guesses about damaged files
@@ -70,6 +72,8 @@ def read_checkpoint(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
+        if error.errno == errno.EINVAL:  # torch looks for the end of a file that is cut off
+            raise _damaged(path) from None
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
     except _DAMAGE as error:
         code = _CODE.search(str(error))
@@ -78,9 +82,13 @@ def read_checkpoint(path: Path) -> Any:
                 f"{path}: holds Python objects ({code[1]}) beside tensors, and loading them could "
                 f"run any code; save the state dict alone"
             ) from None
-        begins_well = path.read_bytes()[:2] == b"PK"
-        what = "is damaged or cut off" if begins_well else "is no checkpoint written by torch.save"
-        raise UserError(f"{path}: {what} (size {path.stat().st_size:,} bytes)") from None
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> UserError:
+    begins_well = path.read_bytes()[:2] == b"PK"
+    what = "is damaged or cut off" if begins_well else "is no checkpoint written by torch.save"
+    return UserError(f"{path}: {what} (size {path.stat().st_size:,} bytes)")
 
 
 def _without_prefixes(state: Mapping[str, Tensor]) -> State:

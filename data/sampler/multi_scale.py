@@ -36,7 +36,8 @@ class MultiScaleOptions(Options):
             )
             if low > high:
                 raise ValueError(
-                    f"min_crop_size_{side}={low} is larger than max_crop_size_{side}={high}"
+                    f"min_crop_size_{side}: {low} is larger than max_crop_size_{side} = {high}; "
+                    "lower the one or raise the other"
                 )
         return self
 

@@ -111,7 +111,8 @@ def plan_epoch(
     if not any(steps):
         raise UserError(
             f"dataset.root_train: {dataset_size} training samples are too few for a step "
-            f"(sampler.tail={tail}, micro-batches of {min(size.batch for size in sizes)})"
+            f"(sampler.tail={tail}, micro-batches of {min(size.batch for size in sizes)}); "
+            "add images, lower dataset.train_batch_size0, or set sampler.tail=merge"
         )
     return EpochPlan(seed, epoch, order, tuple(tuple(step) for step in steps if step))
 

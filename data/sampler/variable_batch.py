@@ -25,6 +25,8 @@ class VariableBatchSampler:
     def __init__(self, options: VariableBatchOptions, *, batch_size: int):
         self.base = Size(options.crop_size_height, options.crop_size_width, batch_size)
         self._options = options
+        for epoch in (0, *options.ep_intervals):
+            self._sides(epoch)  # a range that cannot be paired is an error now, not in that epoch
 
     def sizes(self, epoch: int) -> list[Size]:
         """Batch b of (h, w) keeps b * h * w near the base; at least 2, for batch norm."""

@@ -27,9 +27,11 @@ class RandomResizedCropOptions(Options):
     @model_validator(mode="after")
     def _ranges(self) -> RandomResizedCropOptions:
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(f"scale={self.scale} is not a range within (0, 1]")
+            raise ValueError(f"scale: {list(self.scale)} is no range within (0, 1]")
         if not 0 < self.aspect_ratio[0] <= self.aspect_ratio[1]:
-            raise ValueError(f"aspect_ratio={self.aspect_ratio} is not a range of positive numbers")
+            raise ValueError(
+                f"aspect_ratio: {list(self.aspect_ratio)} is no range of positive numbers"
+            )
         return self
 
 
@@ -40,7 +42,20 @@ class RandomHorizontalFlipOptions(Options):
     p: float = Field(0.5, ge=0, le=1, description="probability")
 
 
-class ResizeOptions(Options):
+class _ExtentOptions(Options):
+    """What has an extent in pixels."""
+
+    size: Extent
+
+    @model_validator(mode="after")
+    def _at_least_a_pixel(self) -> _ExtentOptions:
+        sides = self.size if isinstance(self.size, tuple) else (self.size,)
+        if min(sides) < 1:
+            raise ValueError(f"size: must be at least 1 pixel ({', '.join(map(str, sides))} given)")
+        return self
+
+
+class ResizeOptions(_ExtentOptions):
     """The first step of evaluation."""
 
     enable: bool = Field(False, description="resize when evaluating")
@@ -48,7 +63,7 @@ class ResizeOptions(Options):
     interpolation: Interpolation = Field("bilinear", description="filter, antialiased")
 
 
-class CenterCropOptions(Options):
+class CenterCropOptions(_ExtentOptions):
     """The second step of evaluation."""
 
     enable: bool = Field(False, description="crop the centre when evaluating")

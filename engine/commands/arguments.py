@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from config.errors import UserError
 from config.source import normal_key
@@ -41,41 +43,56 @@ def read_arguments(words: Sequence[str], usage: str) -> RecipeArguments:
             found.quiet = True
         elif word in ("-v", "--verbose"):
             found.verbose = True
-        elif word.startswith("--"):
+        elif word.startswith("--") and len(word) > 2:
             _option(word[2:], rest, found)
+        elif word.startswith("-"):
+            raise UserError(f"{word}: no such option; allowed: -q, -v, -h, --key value, key=value")
         elif _ASSIGNMENT.match(word):
             found.overrides.append(word)
-        elif found.recipe is None:
-            found.recipe = word
         else:
-            raise UserError(
-                f"{word!r}: a recipe is given already ({found.recipe}); options are key=value"
-            )
+            _take_recipe(word, found)
     return found
+
+
+def _take_recipe(word: str, found: RecipeArguments) -> None:
+    if found.recipe is not None:
+        raise UserError(
+            f"{word!r}: a recipe is given already ({found.recipe}); options are key=value"
+        )
+    found.recipe = word
 
 
 def _option(name: str, rest: list[str], found: RecipeArguments) -> None:
     """`--key value ...`, `--key=value`, or `--flag`, with its values taken off `rest`."""
     name, equals, value = name.partition("=")
     key = normal_key(name)
-    if key == "common.override_kwargs":
-        while rest and not rest[0].startswith("--"):
-            found.overrides.append(rest.pop(0))
-        return
     values = [value] if equals else []
+    if key == "common.override_kwargs":
+        while rest and not rest[0].startswith("-"):
+            values.append(rest.pop(0))
+        found.overrides += values
+        return
     while not equals and rest and not _is_option(rest[0]):
         values.append(rest.pop(0))
     if key == "common.config_file":
         if len(values) != 1:
             raise UserError(f"--{name}: one recipe is expected ({len(values)} given)")
-        found.recipe = values[0]
+        _take_recipe(values[0], found)
         return
     found.overrides.append(f"{key}={','.join(values) if values else 'true'}")
 
 
 def _is_option(word: str) -> bool:
-    negative_number = re.fullmatch(r"-\.?\d.*", word) is not None
+    negative_number = re.fullmatch(r"-\.?(\d|inf).*", word) is not None
     return (word.startswith("-") and not negative_number) or _ASSIGNMENT.match(word) is not None
+
+
+class Arguments(argparse.ArgumentParser):
+    """The parser of a command without a recipe; a mistake is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what is wrong as the user's mistake."""
+        raise UserError(f"{self.prog}: {message}; {self.prog} --help shows the arguments")
 
 
 def _rank() -> int:

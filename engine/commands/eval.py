@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from config.errors import UserError
+from engine.allocator import keep_large_blocks
 from engine.commands.arguments import is_main, read_arguments, start_logging
 
 if TYPE_CHECKING:
     from engine.recipe import Recipe
 
+log = logging.getLogger(__name__)
 USAGE = """usage: cvnets eval RECIPE model.classification.pretrained=WEIGHTS [key=value ...] [-q] [-v]
        cvnets eval CHECKPOINT.pt [key=value ...]
        main_eval.py --common.config-file RECIPE --model.classification.pretrained WEIGHTS
@@ -27,18 +30,25 @@ def run(words: list[str]) -> int:
     """Evaluate and print a table; exit code 0."""
     arguments = read_arguments(words, USAGE)
     if arguments.recipe is None:
-        raise UserError("cvnets eval: a recipe or a checkpoint is needed")
+        raise UserError(
+            "cvnets eval: a recipe or a checkpoint is needed, e.g. cvnets eval checkpoint_best.pt"
+        )
     start_logging(arguments)
+    keep_large_blocks()
     from engine.evaluation import evaluate
-    from engine.reading import load_recipe
+    from engine.reading import load_recipe, located
 
     if arguments.recipe.endswith((".pt", ".pth")):
         recipe = _recipe_of(Path(arguments.recipe), arguments.overrides)
     else:
         recipe = load_recipe(arguments.recipe, arguments.overrides)
-    report = evaluate(recipe, quiet=arguments.quiet)
+    for note in recipe.notes:
+        log.info("%s", note)
+    with located(recipe):
+        report = evaluate(recipe, quiet=arguments.quiet)
     if is_main():
-        table = Table("metric", "value", title=f"{report['weights']} on {report['images']} images")
+        print(f"{report['weights']}: {report['images']} images")
+        table = Table("metric", "value")
         for name, value in report["metrics"].items():
             table.add_row(f"{name} (%)" if name.startswith("top") else name, f"{value:.4g}")
         Console().print(table)
@@ -51,10 +61,11 @@ def _recipe_of(checkpoint: Path, overrides: list[str]) -> Recipe:
     from engine.reading import load_recipe
 
     _, metadata = load_state(checkpoint)
-    if "recipe" not in metadata:
+    if not isinstance(metadata.get("recipe"), dict):
         raise UserError(
             f"{checkpoint}: carries no recipe; use cvnets eval RECIPE "
             f"model.classification.pretrained={checkpoint}"
         )
     mapping = metadata["recipe"] | {"model.classification.pretrained": str(checkpoint)}
-    return load_recipe(mapping, overrides, plugins=False)
+    place = f"the recipe in {checkpoint}"
+    return load_recipe(mapping, overrides, plugins=False, place=place)

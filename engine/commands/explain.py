@@ -8,6 +8,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from config.errors import UserError, suggestion
+from config.legacy import OLD_KEYS
 from config.options import Options, Section
 from config.source import normal_key
 from engine.commands.arguments import read_arguments
@@ -17,9 +18,9 @@ USAGE = "usage: cvnets explain KEY [RECIPE] [key=value ...]"
 
 def run(words: list[str]) -> int:
     """Print type, default and meaning of an option, and its value and origin in a recipe."""
-    if not words or words[0] in ("-h", "--help"):
-        print(USAGE)
-        return 0 if words else 2
+    if not words or words[0].startswith("-"):
+        read_arguments(words, USAGE)  # --help
+        raise UserError("cvnets explain: a key is needed, e.g. cvnets explain optim.weight_decay")
     key = normal_key(words[0])
     arguments = read_arguments(words[1:], USAGE)
     from engine.reading import load_recipe
@@ -52,6 +53,12 @@ def _field(kind: type[Options], key: str) -> FieldInfo:
     parent = kind
     parts = key.split(".")
     for depth, part in enumerate(parts):
+        if key in OLD_KEYS:
+            today = OLD_KEYS[key]
+            text = (
+                f"ignored, {today}" if isinstance(today, str) else f"read as {' and '.join(today)}"
+            )
+            raise UserError(f"{key}: an old key, {text}")
         if part not in parent.fields():
             where = ".".join(parts[:depth]) or "a recipe"
             raise UserError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -10,11 +9,12 @@ from rich.table import Table
 
 from config.errors import UserError, suggestion
 from config.registry import Registry
+from engine.commands.arguments import Arguments
 
 
 def run(words: list[str]) -> int:
     """Print what is registered, or the shipped recipes; exit code 0."""
-    parser = argparse.ArgumentParser("cvnets list", description="what can stand in a recipe")
+    parser = Arguments("cvnets list", description="what can stand in a recipe")
     parser.add_argument("kind", nargs="?", help="models, samplers, losses, recipes, ...")
     parser.add_argument("--plugins", nargs="+", default=[], help="files or modules to import first")
     arguments = parser.parse_args(words)
@@ -26,9 +26,8 @@ def run(words: list[str]) -> int:
         _recipes()
         return 0
     if arguments.kind not in kinds:
-        raise UserError(
-            f"cvnets list: no kind {arguments.kind!r} - {suggestion(arguments.kind, kinds)}"
-        )
+        hint = suggestion(arguments.kind, [*kinds, "recipes"])
+        raise UserError(f"cvnets list: no kind is called {arguments.kind!r} - {hint}")
     _table(arguments.kind, kinds[arguments.kind])
     return 0
 

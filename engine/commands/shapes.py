@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+
+from engine.commands.arguments import Arguments
 
 
 def run(words: list[str]) -> int:
     """Generate a data set; exit code 0."""
     from data.datasets.shapes import CLASSES, generate
 
-    parser = argparse.ArgumentParser("cvnets shapes", description="generate a data set of shapes")
+    parser = Arguments("cvnets shapes", description="generate a data set of shapes")
     parser.add_argument("--out", type=Path, required=True, help="folder to create")
     parser.add_argument(
         "--layout", choices=("imagefolder", "coco", "voc", "ade20k"), default="imagefolder"

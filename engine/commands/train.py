@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from config.errors import UserError
+from engine.allocator import keep_large_blocks
 from engine.commands.arguments import is_main, read_arguments, start_logging
 
 USAGE = """usage: cvnets train RECIPE [key=value ...] [-q] [-v]
@@ -22,11 +23,13 @@ def run(words: list[str]) -> int:
             "cvnets train: a recipe is needed; cvnets list recipes shows the shipped ones"
         )
     start_logging(arguments)
-    from engine.reading import load_recipe
+    keep_large_blocks()
+    from engine.reading import load_recipe, located
     from engine.training import train
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
-    summary = train(recipe, quiet=arguments.quiet)
+    with located(recipe):
+        summary = train(recipe, quiet=arguments.quiet)
     if is_main() and not arguments.quiet:
         print(f"done: {summary['run']}/summary.json, curves.png, predictions.png")
     return 0

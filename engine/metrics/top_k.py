@@ -9,10 +9,10 @@ from torch import Tensor
 
 from config.registry import NoOptions
 from engine.kinds import METRICS
-from engine.metrics.metric import Observation
+from engine.metrics.metric import Metric, Observation
 
 
-class TopK:
+class TopK(Metric):
     """Percent of images whose class is among the `k` largest logits; counts are integers.
 
     `outputs` [B, C] logits; `targets` int64 [B], or soft float [B, C], whose argmax counts.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ class ConsoleObserver(Observer):
             self._live = Progress(*columns, console=TERMINAL, transient=True)
             self._bar = self._live.add_task("starting", total=None)
             self._live.start()
+            atexit.register(
+                self._live.stop
+            )  # an error must not leave the terminal without a cursor
 
     def on_step(self, record: StepRecord) -> None:
         if self._live is not None:

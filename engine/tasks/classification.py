@@ -7,7 +7,7 @@ import logging
 import torch
 from torch import Tensor, nn
 
-from config.errors import UserError
+from config.errors import UserError, under
 from config.registry import NoOptions
 from cvnets.kinds import CLASSIFIERS
 from cvnets.layers.style import LayerStyle
@@ -52,16 +52,23 @@ class Classification(Task):
     def _check_classes(self, classes: tuple[str, ...], split: str) -> None:
         asked = self.recipe.model.classification.n_classes
         if asked is not None and asked != len(classes):
-            place = self.recipe.origins.get("model.classification.n_classes", "default")
             raise UserError(
-                f"{place}: model.classification.n_classes: {asked} in the recipe, but dataset."
+                f"model.classification.n_classes: {asked} in the recipe, but dataset."
                 f"root_{split} has {len(classes)} class folders; set it to {len(classes)} or leave it out"
             )
         if self.class_names and self.class_names != classes:
-            odd = sorted(set(self.class_names) ^ set(classes))
+            differences = (
+                ("lacks", set(self.class_names) - set(classes)),
+                ("has in addition", set(classes) - set(self.class_names)),
+            )
+            texts = [
+                f"{verb} {', '.join(sorted(names)[:5])}{', ...' if len(names) > 5 else ''}"
+                for verb, names in differences
+                if names
+            ]
             raise UserError(
-                f"dataset.root_{split}: its classes differ from those of the other split: "
-                f"{', '.join(odd[:5])}{', ...' if len(odd) > 5 else ''} in only one of them"
+                f"dataset.root_{split}: its class folders differ from those of the other split: it "
+                f"{' and '.join(texts)}; both need the same"
             )
         self.class_names = classes
 
@@ -75,13 +82,14 @@ class Classification(Task):
             )
         model = build_classifier(self.recipe.model, classes)
         if section.pretrained:
-            report = load_weights(
-                model,
-                section.pretrained,
-                exclude=self.recipe.model.resume_exclude_scopes,
-                ignore_missing=self.recipe.model.ignore_missing_scopes,
-                rename=self.recipe.model.rename_scopes_map,
-            )
+            with under("model.classification.pretrained", section.pretrained):
+                report = load_weights(
+                    model,
+                    section.pretrained,
+                    exclude=self.recipe.model.resume_exclude_scopes,
+                    ignore_missing=self.recipe.model.ignore_missing_scopes,
+                    rename=self.recipe.model.rename_scopes_map,
+                )
             log.info("%s", "\n".join(report.lines()))
         return model
 

@@ -192,7 +192,9 @@ def test_bad_images_are_errors_in_evaluation(damaged_folder, workers):
     loader = Loader(source(damaged_folder, training=False), workers=workers)
     with pytest.raises(UserError) as caught:
         list(loader.evaluation(plan_evaluation(72, Size(32, 32, 8))))
-    assert caught.value.lines() == [f"{damaged_folder}/across/002.jpg: a truncated JPEG"]
+    assert caught.value.lines() == [
+        f"{damaged_folder}/across/002.jpg: a truncated JPEG; repair or remove it"
+    ]
 
 
 def test_a_step_has_one_size_and_all_its_samples(image_folder):

@@ -135,10 +135,6 @@ def test_unequal_micro_batches_are_weighted_by_their_images(tiny_recipe):
     torch.testing.assert_close(losses(whole), losses(parts), rtol=1e-12, atol=0)
 
 
-class Explode(torch.nn.Module):
-    """Turns the loss of chosen steps into NaN."""
-
-
 def test_a_bad_step_is_skipped_named_and_training_goes_on(tiny_recipe, caplog, monkeypatch):
     from loss_fn.classification.cross_entropy import CrossEntropy
 
@@ -221,7 +217,7 @@ def test_a_failing_observer_is_dropped(tiny_recipe, caplog, monkeypatch):
 
 
 def test_second_run_is_refused_resumed_or_changed(tiny_recipe):
-    folder, _ = run(tiny_recipe)
+    run(tiny_recipe)
     with pytest.raises(UserError, match="holds a run already"):
         run(tiny_recipe)
     with pytest.raises(

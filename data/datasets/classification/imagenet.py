@@ -30,7 +30,9 @@ class ImageFolder:
             )
         self.root = Path(root)
         if not self.root.is_dir():
-            raise UserError(f"{key}: no folder {self.root.absolute()}")
+            raise UserError(
+                f"{key}: no folder {self.root.absolute()}; one with a sub-folder per class is expected"
+            )
         folders = sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir())
         self.classes = tuple(name for name in folders if not name.startswith("."))
         if not self.classes:

@@ -64,8 +64,8 @@ def generate(
     Args:
         layout: "imagefolder" (single objects), "coco", "voc" or "ade20k" (scenes).
         out: a folder that is empty or does not exist; it appears only when it is complete.
-        train: images of the training split, at least 8.
-        val: images of the validation split, at least 8; none is a copy of a training image.
+        train: images of the training split, at least 1, for "imagefolder" one per class.
+        val: images of the validation split, likewise; none is a copy of a training image.
         size: side of the images in pixels, at least 48: the mean one for "imagefolder" (default
             96), the longer one for scenes (default 320).
         seed: a number of 0 or more; the same one gives the same files.
@@ -74,11 +74,11 @@ def generate(
     Raises:
         UserError: an argument is out of range, or `out` is a file or has contents.
     """
-    out = Path(out)
+    out = Path(out).resolve()
     _check(layout, out, train=train, val=val, size=size, seed=seed, quality=quality)
     writer, usual_size = _LAYOUTS[layout]
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.absolute().with_name(f".{out.absolute().name}.{uuid.uuid4().hex[:8]}.partial")
+    partial = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
     counts = dict(zip(SPLITS, (train, val), strict=True))
     try:
         writer(_Order(partial, counts, size or usual_size, seed, quality))
@@ -93,9 +93,10 @@ def _check(layout: str, out: Path, **numbers: int | None) -> None:
     """Raise UserError for the first argument of `generate` that will not do."""
     if layout not in _LAYOUTS:
         raise UserError(f"layout: no layout {layout!r}; {suggestion(layout, _LAYOUTS)}")
+    least = len(CLASSES) if layout == "imagefolder" else 1  # a class needs an image
     limits = {
-        "train": (len(CLASSES), 10**6),
-        "val": (len(CLASSES), 10**6),
+        "train": (least, 10**6),
+        "val": (least, 10**6),
         "size": (_LEAST_SIZE, 4096),
         "seed": (0, 2**63 - 1),
         "quality": (1, 100),

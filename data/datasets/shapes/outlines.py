@@ -113,7 +113,8 @@ def coverage(
     cos, sin = np.cos(angle), np.sin(angle)
     contours = [contour @ np.array([[cos, sin], [-sin, cos]]) for contour in _CONTOURS[label]]
     low, high = contours[0].min(axis=0), contours[0].max(axis=0)
-    scale = side / (high - low).max()
+    # OpenCV fills the sub-pixels under the edge too, half of which lie outside.
+    scale = (side - 1.0 / _SUPERSAMPLING) / (high - low).max()
     placed = [(contour - (low + high) / 2.0) * scale + centre for contour in contours]
     # The centre of OpenCV's first sub-pixel lies at 0, ours at a half.
     fixed = [(points * _SUPERSAMPLING - 0.5) * (1 << _SHIFT) for points in placed]

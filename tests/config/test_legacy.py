@@ -1,0 +1,148 @@
+"""Old spellings: one table, each use is said, and a key of today wins over an old one."""
+
+import pytest
+import yaml
+
+from config.legacy import OLD_KEYS, OLD_VALUES, translate
+from engine.reading import flat, load_recipe
+from engine.recipe import recipe_type
+
+# old key, value as an official file has it, keys of today, their values; from the list of old
+# spellings that was drawn up from the releases, not from the table under test
+ROWS = [
+    ("stats.name", ["loss", "top5"], ("stats.train", "stats.val"), ("loss", "top5")),
+    (
+        "loss.classification.label_smoothing_factor",
+        0.1,
+        ("loss.classification.cross_entropy.label_smoothing",),
+        0.1,
+    ),
+    (
+        "loss.classification.label_smoothing",
+        0.2,
+        ("loss.classification.cross_entropy.label_smoothing",),
+        0.2,
+    ),
+    ("loss.ignore_idx", 255, ("loss.classification.cross_entropy.ignore_index",), 255),
+    ("sampler.bs.num_repeats", 3, ("sampler.num_repeats",), 3),
+    ("sampler.vbs.num_repeats", 4, ("sampler.num_repeats",), 4),
+    ("common.finetune_imagenet1k", "w.pt", ("common.finetune",), "w.pt"),
+]
+WITHOUT_EFFECT = {
+    "ddp.enable": True,
+    "ddp.disable": False,
+    "ddp.rank": 0,
+    "ddp.world_size": -1,
+    "ddp.dist_url": "tcp://host:1",
+    "ddp.dist_port": 30786,
+    "common.bolt_logging": True,
+    "model.layer.conv_weight_std": 0.01,
+}
+VALUES = {
+    ("loss.classification.name", "label_smoothing"): "cross_entropy",
+    ("model.normalization.name", "sbn"): "sync_batch_norm",
+}
+
+
+def value_of(recipe, dotted):
+    for part in dotted.split("."):
+        recipe = getattr(recipe, part)
+    return recipe
+
+
+def write(tmp_path, mapping):
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(mapping))
+    return path
+
+
+def test_the_table_is_covered_and_holds_no_key_of_today():
+    assert {row[0] for row in ROWS} | set(WITHOUT_EFFECT) == set(OLD_KEYS)
+    assert set(VALUES) == set(OLD_VALUES)
+    for old in OLD_KEYS:
+        *sections, name = old.split(".")
+        kind = recipe_type()
+        for section in sections:
+            kind = kind.fields()[section].annotation
+        assert name not in kind.fields(), old
+
+
+@pytest.mark.parametrize(("old", "given", "new", "value"), ROWS)
+def test_an_old_key_is_read_as_the_new_one(old, given, new, value, tmp_path):
+    path = write(tmp_path, {old: given})
+    recipe = load_recipe(path)
+    for key in new:
+        assert value_of(recipe, key) == value
+        assert recipe.origins[key] == f"{path}:1"
+    read_as = " and ".join(f"read as {key}" for key in new)
+    assert recipe.notes == (f"{path}:1: old key {old}: {read_as}",)
+    changed = {key for key, v in flat(recipe).items() if v != flat(load_recipe({})).get(key)}
+    assert changed == set(new)
+
+
+@pytest.mark.parametrize(("old", "given", "new", "value"), ROWS)
+def test_the_key_of_today_wins(old, given, new, value, tmp_path):
+    mine = {"stats.train": ["top1"], "stats.val": ["top1"], "common.finetune": "mine.pt"}
+    todays = {key: mine.get(key, 0 if "smoothing" in key else 1) for key in new}
+    for order in ({old: given} | todays, todays | {old: given}):
+        recipe = load_recipe(order)
+        for key, wanted in todays.items():
+            wanted = tuple(wanted) if isinstance(wanted, list) else wanted
+            assert value_of(recipe, key) == wanted
+        ignored = " and ".join(f"ignored, {key} is given" for key in new)
+        assert recipe.notes == (f"python: old key {old}: {ignored}",)
+
+
+@pytest.mark.parametrize(("old", "given"), WITHOUT_EFFECT.items())
+def test_a_key_without_effect_is_named_and_ignored(old, given):
+    recipe = load_recipe({old: given})
+    assert flat(recipe) == flat(load_recipe({}))
+    (note,) = recipe.notes
+    assert note.startswith(f"python: old key {old}: ignored, ")
+
+
+@pytest.mark.parametrize(("old", "new"), VALUES.items())
+def test_an_old_value_is_read_as_the_new_one(old, new):
+    key, given = old
+    recipe = load_recipe(None, [f"{key}={given}"])
+    assert value_of(recipe, key) == new
+    assert recipe.notes == (f"command line: old value {key}={given} read as {new}",)
+
+
+def test_two_old_keys_for_one_new_the_first_wins():
+    recipe = load_recipe(
+        {
+            "loss.classification.label_smoothing": 0.3,
+            "loss.classification.label_smoothing_factor": 0.1,
+        }
+    )
+    assert recipe.loss.classification.cross_entropy.label_smoothing == 0.3
+    assert recipe.notes[1].endswith("ignored, loss.classification.label_smoothing is given")
+
+
+def test_a_wrong_value_is_reported_at_the_old_place_under_the_new_key(tmp_path):
+    from config.errors import RecipeError
+
+    path = write(tmp_path, {"loss": {"classification": {"label_smoothing": 2}}})
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path)
+    assert error.value.lines() == [
+        f"{path}:3: loss.classification.cross_entropy.label_smoothing: must be below 1 ('2' given)"
+    ]
+
+
+def test_a_recipe_of_today_is_left_alone(parsed):
+    text = "a: {b: [1, {c: 2}], d: x}\ne: ~\nf: {}"
+    tree = parsed(text)
+    assert translate(tree) == []
+    assert tree == parsed(text)
+
+
+def test_sections_keep_their_places_and_vanish_when_nothing_is_left(parsed):
+    tree = parsed(
+        "stats:\n  name: top1\n  other: 1\nddp:\n  enable: true\nsampler:\n  bs: {num_repeats: 2}"
+    )
+    translate(tree)
+    assert set(tree.data) == {"stats", "sampler"}
+    assert set(tree.data["sampler"].data) == {"num_repeats"}
+    assert tree.data["stats"].place == "r.yaml:1"

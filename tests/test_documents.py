@@ -1,0 +1,97 @@
+"""Every command of the README and the docs works, and every link leads somewhere."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+# shortened for the test: fewer epochs, smaller images
+QUICK = ["dataset.workers=0", "scheduler.max_epochs=1", "common.device=cpu"]
+QUICK += ["image_augmentation.resize.size=64", "image_augmentation.center_crop.size=64"]
+SMALL = [
+    f"sampler.vbs.{which}crop_size_{side}=64"
+    for which in ("", "min_", "max_")
+    for side in ("width", "height")
+]
+
+
+def commands(path, language="sh"):
+    """The commands of a document's code blocks, continuation lines joined."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", path.read_text(), flags=re.S)
+    return [
+        line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()
+    ]
+
+
+@pytest.fixture
+def workplace(tmp_path, image_folder):
+    """An empty folder with the user's images, the recipes and the scripts of the repository."""
+    for split in ("train", "val"):
+        shutil.copytree(image_folder / split, tmp_path / "flowers" / split)
+        shutil.copytree(image_folder / split, tmp_path / "results/shapes" / split)
+    return tmp_path
+
+
+def test_commands_of_the_readme(workplace, command):
+    ran = []
+    for line in commands(ROOT / "README.md"):
+        words = shlex.split(line)
+        if words[0] == "make" or words[:2] == ["pip", "install"]:
+            continue  # .ci/run itself is made of these
+        if words[0] == "torchrun":
+            arguments = words[words.index("main_train.py") + 1 :]
+            config = arguments.index("config/demo/classification.yaml")
+            arguments[config] = str(ROOT / arguments[config])
+            arguments[arguments.index("scheduler.max_epochs=20")] = "scheduler.max_epochs=1"
+            command("train", *arguments, "dataset.train_batch_size0=4", cwd=workplace, processes=2)
+        elif words[:2] == ["cvnets", "train"]:
+            command(*words[1:], *QUICK, *SMALL, cwd=workplace)
+        else:
+            assert words[0] == "cvnets", line
+            assert command(*words[1:], cwd=workplace).stdout
+        ran.append(words[1])
+    assert {"train", "eval", "list", "explain"} <= set(ran)
+
+
+def test_python_of_the_readme(workplace, monkeypatch):
+    monkeypatch.chdir(workplace)
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
+    quick = '"dataset.workers=0", "common.device=cpu", "scheduler.max_epochs=1"'
+    names = {}
+    exec(block.replace('"scheduler.max_epochs=1"', quick), names)
+    assert names["model"].classifier.fc.out_features == 10
+    assert 0 <= names["summary"]["top1"] <= 100
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_and_paths_exist(path):
+    text = path.read_text()
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (path.parent / link).exists(), link
+    for name in re.findall(
+        r"`((?:config|cvnets|data|docs|engine|loss_fn|optim|tests)/[\w/.]+)`", text
+    ):
+        assert (ROOT / name).exists(), name
+
+
+def test_plugin_of_the_recipe_page_is_used(workplace, command, tiny_recipe):
+    (block,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/recipes.md").read_text(), flags=re.S
+    )
+    (workplace / "my_parts.py").write_text(block)
+    words = [
+        f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in tiny_recipe.items()
+    ]
+    (workplace / "empty.yaml").write_text("")
+    command(
+        "train",
+        "empty.yaml",
+        *words,
+        "common.plugins=my_parts.py",
+        "scheduler.max_epochs=1",
+        cwd=workplace,
+    )
