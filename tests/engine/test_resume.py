@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -156,3 +157,27 @@ def test_two_processes_stop_together_and_go_on_as_one(recipe, words, tmp_path):
         rtol=1e-9,
         atol=1e-12,
     )
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    from data.datasets.shapes import generate
+
+    out = tmp_path_factory.mktemp("shapes") / "shapes"
+    generate("imagefolder", out, train=480, val=80, size=64)
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_demo_killed_at_a_random_step_equals_uninterrupted(shapes, tmp_path, workers):
+    """MobileViT-XXS as in the demo, on fewer images; the step is another one in every run."""
+    words = ["train", "demo/classification", f"common.results_loc={tmp_path}/results"]
+    words += [f"dataset.root_train={shapes}/train", f"dataset.root_val={shapes}/val"]
+    words += ["scheduler.max_epochs=3", f"dataset.workers={workers}", "common.log_freq=1"]
+    finish(start([*words, "common.run_label=whole"]))
+    mark = f"epoch {random.randint(1, 3)}/3 step {random.randint(1, 5)}/"
+    output, code = interrupt_at(start([*words, "common.run_label=broken"]), mark, signal.SIGKILL)
+    assert code == -signal.SIGKILL, f"{mark}: {output}"
+    finish(start([*words, "common.run_label=broken"]))
+    assert_same_run(tmp_path / "results/whole", tmp_path / "results/broken")
