@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from data.sample import Batch, Replacement, Sample, SampleKey
 from data.sampler.plan import EpochPlan
 from data.sampler.seeds import hashed
 
+GRACE_SECONDS = 60  # that a worker lives after SIGTERM
 MAX_REPLACEMENTS = 8  # images tried in place of an unreadable one
 
 
@@ -139,7 +141,7 @@ class Loader:
     ):
         self.source = source
         self._dealer = _Dealer(rank, world_size)
-        self._loader: DataLoader[Any] = DataLoader(
+        self._loader: DataLoader[Any] | None = DataLoader(
             _Fetcher(source),
             batch_sampler=self._dealer,
             collate_fn=_identity,
@@ -153,15 +155,20 @@ class Loader:
             generator=torch.Generator().manual_seed(0),
         )
 
-    def training(self, plan: EpochPlan, start: int = 0) -> Iterator[Batch]:
+    def training(self, plan: EpochPlan, start: int = 0) -> Generator[Batch, None, None]:
         """This rank's micro-batches of the steps from `start` on."""
         return self._iterate(plan, start, by_step=True)
 
-    def evaluation(self, plan: EpochPlan) -> Iterator[Batch]:
+    def evaluation(self, plan: EpochPlan) -> Generator[Batch, None, None]:
         """Whole batches: number i goes to rank i mod R."""
         return self._iterate(plan, 0, by_step=False)
 
-    def _iterate(self, plan: EpochPlan, start: int, by_step: bool) -> Iterator[Batch]:
+    def close(self) -> None:
+        """End the workers. An error must not leave them: the interpreter would wait for them."""
+        self._loader = None
+
+    def _iterate(self, plan: EpochPlan, start: int, by_step: bool) -> Generator[Batch, None, None]:
+        assert self._loader is not None, "the loader was closed"
         self._dealer.deal(plan, start, by_step)
         for batch in self._loader:
             if isinstance(batch, UserError):
@@ -180,4 +187,9 @@ def _start_worker(worker: int) -> None:
     (whose size must not be set here: after a fork from a process that has used it, that hangs).
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _outlive_briefly)
+
+
+def _outlive_briefly(number: int, frame: FrameType | None) -> None:
+    """A batch scheduler sends SIGTERM to all processes: the trainer has this long to finish."""
+    signal.alarm(GRACE_SECONDS)

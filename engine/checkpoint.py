@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -55,7 +56,14 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write a JSON file atomically."""
-    write_text(path, json.dumps(record, indent=2) + "\n")
+    write_text(path, json.dumps(finite(record), indent=2) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become null."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def save_state(folder: Path, state: Mapping[str, Any]) -> None:

@@ -67,8 +67,8 @@ def run(command: str, words: Sequence[str]) -> int:
         return USER_MISTAKE
     except SystemExit as request:  # --help
         return int(request.code or DONE)
-    except StopRequested:
-        print("stopped on request; the state is saved, the same command continues", file=sys.stderr)
+    except StopRequested as request:
+        print(f"stopped on request; {request}", file=sys.stderr)
         return STOPPED
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -61,6 +61,10 @@ def join_world(options: DistributedOptions, device: str) -> Iterator[World]:
     if size == 1:
         yield World(0, 1, chosen)
         return
+    if options.backend == "nccl" and chosen.type != "cuda":
+        raise UserError(
+            f"ddp.backend: nccl needs GPUs, and this is {chosen.type}; leave it at auto"
+        )
     nccl = chosen.type == "cuda" if options.backend == "auto" else options.backend == "nccl"
     # gloo next to NCCL: records and stop flags travel between CPUs, never through a GPU stream
     backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any
 
 from config.errors import UserError
+from cvnets.weights.load import load_state
 from engine.checkpoint import write_json
 from engine.distributed import StopSignal, join_world
 from engine.observers.observer import EvaluationRecord, build_observers
@@ -12,6 +14,7 @@ from engine.parts import build_evaluator, build_sampler, build_task, place, use_
 from engine.precision import Precision
 from engine.recipe import Recipe
 from engine.run_folder import make_folder
+from engine.task import Task
 
 
 def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
@@ -33,12 +36,16 @@ def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
         use_numerics(recipe)
         precision = Precision(recipe.common, world.device)
         model = place(task.build_model(), recipe, world)
+        check_classes(task, weights)
         loss = task.build_loss().to(world.device)
         evaluator = build_evaluator(task, source, size, loss, precision, world, stop)
-        found = evaluator.evaluate(model)
+        folder = make_folder(recipe) if world.is_main else None  # not after hours of evaluation
+        try:
+            found = evaluator.evaluate(model)
+        finally:
+            evaluator.loader.close()
         report = {"metrics": found.metrics, "images": found.images, "weights": weights}
-        if world.is_main:
-            folder = make_folder(recipe)
+        if folder is not None:
             write_json(folder / "evaluation.json", report)
             record = EvaluationRecord(
                 "Eval", 0, 0, found.metrics, found.images, examples=found.examples
@@ -47,3 +54,15 @@ def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
                 record
             )
         return report
+
+
+def check_classes(task: Task, weights: str) -> None:
+    """UserError if the weights carry other class names, or another order, than the data have."""
+    trained = load_state(weights)[1].get("classes") or list(task.class_names)
+    if list(task.class_names) != trained:
+        pairs = zip_longest(trained, task.class_names)
+        number, (theirs, ours) = next((n, p) for n, p in enumerate(pairs) if p[0] != p[1])
+        raise UserError(
+            f"model.classification.pretrained: {weights}: class {number} is {theirs!r} in the weights "
+            f"and {ours!r} in the data; evaluate on the classes that it was trained on"
+        )

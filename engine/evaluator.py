@@ -5,7 +5,8 @@ The plan fixes the batches, every process takes whole batches, metrics merge wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +15,10 @@ from torch import nn
 
 from config.errors import StopRequested, UserError
 from data.loader import Loader
+from data.sample import Batch
 from data.sampler.plan import EpochPlan
 from engine.distributed import StopSignal, World, gather
-from engine.metrics.metric import Observation, build_metrics, results
+from engine.metrics.metric import Metric, Observation, build_metrics, results
 from engine.precision import Precision
 from engine.task import Example, Task
 
@@ -57,16 +59,40 @@ class Evaluator:
     def evaluate(self, model: nn.Module) -> Evaluation:
         """Metrics of `model` over the whole split; the same value on every rank.
 
-        UserError when an image was not evaluated exactly once; StopRequested between batches.
+        UserError when an image was not evaluated exactly once; StopRequested, on all ranks, when one
+        of them was asked to stop.
         """
         model.eval()
         self.loss.eval()
         metrics = build_metrics(self.metric_names)
-        ids: list[int] = []
         examples: dict[int, Example] = {}
-        for batch in self.loader.evaluation(self.plan):
+        with closing(self.loader.evaluation(self.plan)) as batches:
+            ids = self._count(model, batches, metrics, examples)
+        local = {name: metric.state() for name, metric in metrics.items()}
+        stopped = self.stop is not None and self.stop.requested
+        records = gather((ids, local, examples, stopped), self.world)
+        if any(record[3] for record in records):
+            raise StopRequested("in the middle of an evaluation, which starts anew")
+        self._check_ids([number for record in records for number in record[0]])
+        drawn = {number: e for record in records for number, e in record[2].items()}
+        return Evaluation(
+            metrics=results(metrics, [record[1] for record in records]),
+            images=len(self.plan.order),
+            examples=tuple(drawn[number] for number in sorted(drawn)),
+        )
+
+    def _count(
+        self,
+        model: nn.Module,
+        batches: Iterator[Batch],
+        metrics: dict[str, Metric],
+        examples: dict[int, Example],
+    ) -> list[int]:
+        """Run the model over this rank's batches; the indices of the images it has seen."""
+        ids: list[int] = []
+        for batch in batches:
             if self.stop is not None and self.stop.requested:
-                raise StopRequested
+                break
             batch = batch.to(self.world.device)
             images, targets = self.task.prepare(batch, training=False)
             with self.precision.autocast():
@@ -79,15 +105,7 @@ class Evaluator:
                 if batch.ids[place] in self._example_ids:
                     example = self.task.example(batch, outputs, place)
                     examples |= {batch.ids[place]: example} if example else {}
-        local = {name: metric.state() for name, metric in metrics.items()}
-        records = gather((ids, local, examples), self.world)
-        self._check_ids([number for record in records for number in record[0]])
-        drawn = {number: e for record in records for number, e in record[2].items()}
-        return Evaluation(
-            metrics=results(metrics, [record[1] for record in records]),
-            images=len(self.plan.order),
-            examples=tuple(drawn[number] for number in sorted(drawn)),
-        )
+        return ids
 
     def _check_ids(self, ids: list[int]) -> None:
         expected = sorted(int(number) for number in self.plan.order)

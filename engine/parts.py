@@ -17,8 +17,9 @@ from engine.distributed import StopSignal, World
 from engine.evaluator import Evaluator
 from engine.kinds import TASKS
 from engine.precision import Precision
-from engine.reading import flat, task_name
+from engine.reading import task_name
 from engine.recipe import Recipe
+from engine.resolved import flat
 from engine.task import Task
 
 log = logging.getLogger(__name__)

@@ -49,15 +49,17 @@ class Precision:
     ) -> Tensor:
         """Clip and step; float [2] on the device: gradient norm, 1 if the step was skipped.
 
-        A step whose loss or gradient is not finite changes neither weights nor optimizer state.
-        In float16 an infinite gradient only lowers the scale and is not reported.
+        A step whose gradient is not finite changes neither weights nor optimizer state; the
+        gradient is the same on all ranks, and so is the decision. In float16 an infinite gradient
+        may only mean that the scale is lowered: there the step counts as skipped if `loss`, this
+        rank's, is not finite.
         """
         self.scaler.unscale_(optimizer)
         gradients = [p.grad for p in parameters if p.grad is not None]
         norm = get_total_norm(gradients)
         if self.clip is not None:
             clip_grads_with_norm_(_having_grad(optimizer), self.clip, norm)
-        finite = torch.isfinite(loss) & (torch.isfinite(norm) | self.scaler.is_enabled())
+        finite = torch.isfinite(loss if self.scaler.is_enabled() else norm)
         if self.scaler.is_enabled():
             self.scaler.step(optimizer)
             self.scaler.update()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from engine.state import TrainState
 log = logging.getLogger(__name__)
 CHECK_EVERY = 50  # optimizer steps between looks at the device for losses that are not finite
 LIVE_SECONDS = 0.5
+MAX_OVERFLOWS = 40  # in a row: float16 finds its scale in fewer
 
 
 @dataclass
@@ -44,6 +46,7 @@ class Progress:
         *,
         state: TrainState,
         epochs: int,
+        iterations: int,
         dataset: ImageDataset,
         observers: Observers,
         world: World,
@@ -53,11 +56,12 @@ class Progress:
         max_bad_images: float,
     ):
         self.state, self.epochs, self.dataset = state, epochs, dataset
-        self.observers, self.world = observers, world
+        self.iterations, self.observers, self.world = iterations, observers, world
         self.log_freq, self.live = log_freq, live and world.size == 1
         self.max_nonfinite_steps, self.max_bad_images = max_nonfinite_steps, max_bad_images
         self.bad_images: dict[int, str] = {}
         self._pending: list[tuple[int, Step, Tensor]] = []
+        self._overflows = 0
         self._sums = _Sums()
 
     def start_epoch(self, plan: EpochPlan) -> None:
@@ -75,12 +79,6 @@ class Progress:
             if bad.index not in self.bad_images:
                 self.bad_images[bad.index] = bad.reason
                 log.warning("%s; replaced by %s", bad.reason, self.dataset.describe(bad.by))
-        if len(self.bad_images) > self.max_bad_images * len(self.dataset):
-            raise UserError(
-                f"dataset.max_bad_images: {len(self.bad_images)} of {len(self.dataset)} training "
-                f"images cannot be read, more than the share of {self.max_bad_images:g}; repair them "
-                f"(run.log names them) or allow more; the last: {list(self.bad_images.values())[-1]}"
-            )
         return batch
 
     def after_step(
@@ -96,27 +94,43 @@ class Progress:
         full = self.state.iteration % self.log_freq == 0 or self.state.step == len(self._plan)
         refresh = self.live and now - self._told > LIVE_SECONDS
         if full or refresh or self.state.iteration % CHECK_EVERY == 0:
-            self._read_device()
+            self.flush()
         if full or refresh:
             self._told = now
             self.observers.on_step(self._record(step, rate, metrics, full))
         if full:
             self._sums = _Sums()
 
-    def _read_device(self) -> None:
-        """Fetch the outcomes since the last look, in one transfer, and act on them."""
+    def flush(self) -> None:
+        """Fetch the outcomes since the last look, in one transfer, and act on them.
+
+        All ranks get here after the same step, and find the same.
+        """
+        if not self._pending:
+            return
         rows = torch.stack([outcome for _, _, outcome in self._pending])
-        for (number, step, _), (loss, norm, skipped) in zip(
-            self._pending, sum_over_ranks(rows, self.world).tolist(), strict=True
-        ):
-            if skipped > 0:
+        bad = rows.new_tensor([[len(self.bad_images), 0, 0]])
+        *outcomes, (bad_images, _, _) = sum_over_ranks(torch.cat([rows, bad]), self.world).tolist()
+        self._check_bad_images(int(bad_images))
+        for (number, step, _), (loss, norm, skipped) in zip(self._pending, outcomes, strict=True):
+            self._overflows = 0 if math.isfinite(norm) else self._overflows + 1
+            if skipped > 0 or not math.isfinite(loss) or self._overflows > MAX_OVERFLOWS:
                 self._report_skipped(number, step)
-            else:
+            elif math.isfinite(norm):
                 self.state.nonfinite = 0
                 self._sums.loss += loss * num_samples(step)
                 self._sums.images += num_samples(step)
                 self._sums.norm = norm / self.world.size
         self._pending.clear()
+
+    def _check_bad_images(self, count: int) -> None:
+        if count > self.max_bad_images * len(self.dataset):
+            last = "".join(f"; the last: {reason}" for reason in [*self.bad_images.values()][-1:])
+            raise UserError(
+                f"dataset.max_bad_images: {count} of {len(self.dataset)} training "
+                f"images cannot be read, more than the share of {self.max_bad_images:g}; repair them "
+                f"(run.log names them) or allow more{last}"
+            )
 
     def _report_skipped(self, number: int, step: Step) -> None:
         ids = [index for micro in step for index in self._plan.indices(micro)]
@@ -146,6 +160,7 @@ class Progress:
         sums, state = self._sums, self.state
         seconds = max(sums.seconds, 1e-9)
         left = len(self._plan) - state.step + (self.epochs - state.epoch - 1) * len(self._plan)
+        left = min(left, self.iterations - state.iteration)
         top1 = metrics.get("top1")
         return StepRecord(
             epoch=state.epoch,

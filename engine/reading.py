@@ -9,11 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from config.errors import Problem, RecipeError, UserError, near, unknown_name
 from config.legacy import translate
-from config.options import Options, Section
 from config.plugins import KEY as PLUGINS
 from config.plugins import load_plugins
 from config.reading import Reader
@@ -160,6 +157,7 @@ def _cross_checks(recipe: Recipe, wrong: Collection[str] = ()) -> list[Problem]:
         measured = ", ".join(dict.fromkeys(("loss", *stats.val)))
         text = f"{metric!r} is not measured (stats.val gives {measured}) - add it to stats.val"
         found.append((("stats.checkpoint_metric", "stats.val"), text))
+    found += _wrong_direction(recipe)
     if common.resume and common.finetune:
         text = "cannot be given together with common.resume - leave one out"
         found.append((("common.finetune", "common.resume"), text))
@@ -169,6 +167,20 @@ def _cross_checks(recipe: Recipe, wrong: Collection[str] = ()) -> list[Problem]:
         for keys, text in found
         if not any(f"{other}.".startswith(f"{key}.") for key in keys for other in wrong)
     ]
+
+
+def _wrong_direction(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
+    """A checkpoint metric that would keep the worst weights instead of the best."""
+    name = recipe.stats.checkpoint_metric.partition(".")[0]
+    if name not in METRICS or name not in (*recipe.stats.val, "loss"):
+        return []
+    metric = METRICS[name].component(METRICS[name].options())
+    larger = getattr(metric, "larger_is_better", None)
+    if larger is None or larger == recipe.stats.checkpoint_metric_max:
+        return []
+    text = f"{name} is better when it is {'larger' if larger else 'smaller'}; set it to {str(larger).lower()}"
+    keys = ("stats.checkpoint_metric_max", "stats.checkpoint_metric", "stats.val")
+    return [(keys, text)]
 
 
 def _unbuildable(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
@@ -206,86 +218,3 @@ def located(recipe: Recipe) -> Iterator[None]:
         place = place_of(recipe, key[0]) if key else ""
         error.args = (f"{place}: {error}",) if place else error.args
         raise
-
-
-def flat(recipe: Options, prefix: str = "") -> dict[str, Any]:
-    """`a.b.c` -> value of every option, sorted; sub-sections of unselected components only if given."""
-    origins = recipe.origins if isinstance(recipe, Recipe) else None
-    result: dict[str, Any] = {}
-    _flatten(recipe, prefix, origins, result)
-    return dict(sorted(result.items()))
-
-
-def _flatten(
-    options: Options, prefix: str, origins: Mapping[str, str] | None, result: dict[str, Any]
-) -> None:
-    for name in options.fields():
-        value = getattr(options, name)
-        dotted = f"{prefix}.{name}" if prefix else name
-        if not isinstance(value, Options):
-            result[dotted] = value
-        elif _selected(options, name) or (origins and dotted in origins):
-            _flatten(value, dotted, origins, result)
-
-
-def _selected(options: Options, name: str) -> bool:
-    """Whether sub-section `name` belongs to the section itself or to its selected component."""
-    if not isinstance(options, Section) or not options.choices:
-        return True
-    owners = {
-        registry[entry].key: entry for registry in options.choices for entry in registry.names()
-    }
-    if name not in owners:
-        return True
-    return any(
-        options.name in registry and registry[options.name].key == name
-        for registry in options.choices
-    )
-
-
-def resolved_yaml(recipe: Recipe) -> str:
-    """The recipe with all defaults, each value followed by where it came from; a valid recipe."""
-    lines: list[str] = []
-    open_sections: list[str] = []
-    for key, value in flat(recipe).items():
-        *sections, name = key.split(".")
-        shared = 0
-        while shared < min(len(sections), len(open_sections)) and (
-            sections[shared] == open_sections[shared]
-        ):
-            shared += 1
-        lines += [f"{'  ' * depth}{sections[depth]}:" for depth in range(shared, len(sections))]
-        open_sections = sections
-        origin = recipe.origins.get(key, "default")
-        lines.append(f"{'  ' * len(sections)}{name}: {_in_one_line(value)}  # {origin}")
-    return "\n".join(lines) + "\n"
-
-
-def _in_one_line(value: Any) -> str:
-    """The value as YAML; text with line breaks stands in double quotes."""
-    for style in (None, '"'):
-        text = yaml.safe_dump(
-            _listed(value), default_flow_style=True, default_style=style, width=10**6
-        )
-        text = text.strip("\n").removesuffix("\n...")
-        if "\n" not in text:
-            break
-    return text
-
-
-def _listed(value: Any) -> Any:
-    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def operational_keys(options: type[Options], prefix: str = "") -> set[str]:
-    """Dotted keys that say where and how fast, not what: they may change on resume."""
-    found: set[str] = set()
-    for name, field in options.fields().items():
-        dotted = f"{prefix}.{name}" if prefix else name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Options):
-            found |= operational_keys(field.annotation, dotted)
-        elif isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get(
-            "operational"
-        ):
-            found.add(dotted)
-    return found

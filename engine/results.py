@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from config.errors import UserError
 from engine.checkpoint import save_state, save_weights, write_json
 from engine.distributed import World
 from engine.evaluator import Evaluation, Evaluator
@@ -38,10 +40,14 @@ class Results:
         self._saved_at = time.monotonic()
 
     def save_is_due(self, iteration: int) -> bool:
-        """Whether the recipe asks for a save now; by time, rank 0 decides."""
+        """Whether the recipe asks for a save after this step; the same on all ranks."""
         every = self.common.save_interval_freq
-        late = time.monotonic() - self._saved_at > 60 * self.common.save_interval_minutes
-        return bool(every and iteration % every == 0) or (self.world.is_main and late)
+        return every > 0 and iteration % every == 0
+
+    def save_is_late(self) -> bool:
+        """Whether it is time for a save; rank 0 looks at the clock."""
+        minutes = (time.monotonic() - self._saved_at) / 60
+        return self.world.is_main and minutes > self.common.save_interval_minutes
 
     def save_state(self, state: TrainState, metrics: list[dict[str, Any]]) -> None:
         """Write training_checkpoint_last.pt."""
@@ -66,8 +72,14 @@ class Results:
     def _judge(self, which: str, evaluation: Evaluation) -> bool:
         """Whether this is the best so far (ties count, as officially); keeps its metrics."""
         name = self.stats.checkpoint_metric
-        value = evaluation.metrics.get(name, evaluation.metrics["loss"])
-        old = self.state.best.get(which)
+        if name not in evaluation.metrics:
+            measured = ", ".join(evaluation.metrics)
+            raise UserError(
+                f"stats.checkpoint_metric: no value {name!r}; evaluation gives {measured}"
+            )
+        value, old = evaluation.metrics[name], self.state.best.get(which)
+        if not math.isfinite(value):
+            return False
         larger = self.stats.checkpoint_metric_max
         if old is not None and not (value >= old if larger else value <= old):
             return False

@@ -15,8 +15,9 @@ import torch
 
 from config.errors import Problem, RecipeError, UserError
 from engine.checkpoint import STATE, write_json, write_text
-from engine.reading import flat, load_recipe, operational_keys, resolved_yaml
+from engine.reading import load_recipe
 from engine.recipe import Recipe
+from engine.resolved import flat, operational_keys, resolved_yaml
 
 log = logging.getLogger(__name__)
 CONFIG = "config.yaml"
@@ -36,11 +37,13 @@ def state_to_resume(recipe: Recipe) -> Path | None:
     """
     folder = run_folder(recipe)
     given = recipe.common.resume
-    state = Path(given) if given else folder / STATE
-    if given and not state.is_file():
+    own = recipe.common.auto_resume and (folder / STATE).is_file()
+    # a run that has a state of its own was begun from the given one, and goes on from its own
+    state = Path(given) if given and not own else folder / STATE
+    if given and not own and not state.is_file():
         raise UserError(f"common.resume: no file {state}; give a {STATE}, or leave the key out")
     used = (folder / CONFIG).exists()
-    if used and not given and not recipe.common.auto_resume:
+    if used and not recipe.common.auto_resume and (not given or state.parent != folder):
         raise UserError(
             f"{folder} holds a run already; continue it with common.auto_resume=true, "
             "or choose another common.run_label"
@@ -89,6 +92,8 @@ def make_folder(recipe: Recipe) -> Path:
 def open_folder(recipe: Recipe) -> Path:
     """Create the folder and write config.yaml and environment.json; rank 0 only."""
     folder = make_folder(recipe)
+    for left in folder.glob(".*.tmp"):  # by a process that was killed while it wrote
+        left.unlink(missing_ok=True)
     write_text(folder / CONFIG, resolved_yaml(recipe))
     write_json(folder / "environment.json", environment())
     return folder

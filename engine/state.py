@@ -23,6 +23,7 @@ class TrainState:
     the whole run, `images` training images seen, `seconds` the time spent, `nonfinite` the steps
     in a row whose loss was not finite. `metrics` is what each rank had counted in the epoch so
     far. `processes` is how many the run was started with: the plan depends on it for good.
+    `samples` and `classes` are the training data's, which have to stay the same.
     `best` holds the best checkpoint metric of "model" and "ema".
     """
 
@@ -31,6 +32,8 @@ class TrainState:
     precision: Precision
     ema: ModelEma | None
     processes: int
+    samples: int = 0
+    classes: list[str] = field(default_factory=list)
     epoch: int = 0
     step: int = 0
     iteration: int = 0
@@ -44,7 +47,18 @@ class TrainState:
     metrics: list[dict[str, Any]] = field(default_factory=list)
 
     _COUNTERS: ClassVar[tuple[str, ...]] = (
-        *("processes", "epoch", "step", "iteration", "images", "seconds", "nonfinite", "finished"),
+        *(
+            "processes",
+            "samples",
+            "classes",
+            "epoch",
+            "step",
+            "iteration",
+            "images",
+            "seconds",
+            "nonfinite",
+            "finished",
+        ),
         *("best", "best_metrics", "last", "metrics"),
     )
 
@@ -79,6 +93,13 @@ class TrainState:
             raise UserError(f"{path}: written by a newer version (format {ours['format']})")
         if (self.ema is not None) != ("ema_state_dict" in state):
             raise UserError(f"{path}: ema.enable differs from the run that is to be resumed")
+        for name, word in (("samples", "training samples"), ("classes", "classes")):
+            if ours[name] != getattr(self, name):
+                raise UserError(
+                    f"{path}: the run was started with {_short(ours[name])} {word}, now there are "
+                    f"{_short(getattr(self, name))}; the data must stay the same, or start a new run"
+                )
+        own = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
         try:
             self.model.load_state_dict(state["model_state_dict"])
             self.optimizer.load_state_dict(state["optim_state_dict"])
@@ -89,7 +110,13 @@ class TrainState:
             raise UserError(
                 f"{path}: does not fit the recipe's model: {' '.join(first[:2])}"
             ) from None
-        if self.precision.scaler.is_enabled():
+        for group, options in zip(self.optimizer.param_groups, own, strict=True):
+            group.update(options)  # the recipe's, which may have been changed on purpose
+        if self.precision.scaler.is_enabled() and state["gradient_scaler_state_dict"]:
             self.precision.scaler.load_state_dict(state["gradient_scaler_state_dict"])
         for name in self._COUNTERS:
             setattr(self, name, ours[name])
+
+
+def _short(value: int | list[str]) -> str:
+    return str(value) if isinstance(value, int) else f"{len(value)} ({', '.join(value[:4])}, ...)"

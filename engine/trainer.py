@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from config.errors import StopRequested
@@ -28,6 +29,7 @@ from optim import set_learning_rate
 from optim.scheduler.base import Schedule
 
 log = logging.getLogger(__name__)
+SAVED = "the state is saved, the same command continues"
 NOISE = 4  # what a hash is for: dropout, mixing of images
 
 
@@ -56,16 +58,24 @@ class Trainer:
     def fit(self) -> None:
         """Train to the end. StopRequested when asked to stop; the state is saved then."""
         state = self.state
-        while not state.finished:
+        while not (state.finished and self._is_over()):
             self.train_epoch(self.plan.epoch(state.epoch))
-            self.stop.finish()
+            stopping = self.stop.finish() == STOP
             share_buffers(state.models().values(), self.world)
             counted = self._counted()
             self.results.save_state(state, counted)  # evaluation may take long, and be interrupted
+            if stopping:
+                raise StopRequested(SAVED)
             self.results.after_epoch(results(self.metrics, counted))
             state.epoch, state.step, state.metrics = state.epoch + 1, 0, []
             state.finished = self._is_over()
             self.results.save_state(state, [])
+
+    def close(self) -> None:
+        """End the workers of all loaders, also after an error."""
+        self.loader.close()
+        if self.results.evaluator is not None:
+            self.results.evaluator.loader.close()
 
     def train_epoch(self, plan: EpochPlan) -> None:
         """The steps of one epoch that are left."""
@@ -73,19 +83,20 @@ class Trainer:
         self.metrics = build_metrics(self.metric_names)
         self.network.train()
         self.loss.train()
-        batches = self.loader.training(plan, state.step)
         self.progress.start_epoch(plan)
-        for step in plan.steps[state.step :]:
-            if self._is_over():
-                break
-            rate = self.schedule(state.epoch, state.iteration)
-            set_learning_rate(state.optimizer, rate)
-            outcome = self.train_step(step, batches)
-            state.step += 1
-            state.iteration += 1
-            state.images += num_samples(step)
-            self.progress.after_step(step, outcome, rate, self.metrics)
-            self._save_or_stop()
+        with closing(self.loader.training(plan, state.step)) as batches:
+            for step in plan.steps[state.step :]:
+                if self._is_over():
+                    break
+                rate = self.schedule(state.epoch, state.iteration)
+                set_learning_rate(state.optimizer, rate)
+                outcome = self.train_step(step, batches)
+                state.step += 1
+                state.iteration += 1
+                state.images += num_samples(step)
+                self.progress.after_step(step, outcome, rate, self.metrics)
+                self._save_or_stop()
+        self.progress.flush()
 
     def _is_over(self) -> bool:
         plan = self.schedule.plan
@@ -128,21 +139,28 @@ class Trainer:
         with self.state.precision.autocast():
             outputs = self.network(images)
             loss = self.loss(images, outputs, targets)
-        self.state.precision.backward(loss.total * (weight * self.world.size))
+        # a loss that is not finite must spoil the gradient of all ranks, even if its own is finite
+        factor = torch.where(loss.total.detach().isfinite(), weight * self.world.size, torch.nan)
+        self.state.precision.backward(loss.total * factor)
         for metric in self.metrics.values():
-            metric.update(Observation(outputs, targets, loss, len(batch)))
+            metric.update(Observation(outputs, targets, loss, len(batch), training=True))
         return loss.total.detach() * weight
 
     def join_without_images(self, step: Step) -> None:
         """Take part in the reduction with a gradient of zero: this step has too few micro-batches."""
         height, width = step[0].height, step[0].width
         images = torch.zeros((2, 3, height, width), dtype=torch.uint8, device=self.world.device)
-        self.network.eval()  # the images must not reach the running statistics
+        # the images must not reach the running statistics; nothing else may change, or parameters
+        # that are used in training only would be missing from the reduction
+        norms = [m for m in self.network.modules() if isinstance(m, _BatchNorm) and m.training]
+        for norm in norms:
+            norm.eval()
         with self.state.precision.autocast():
             outputs = self.network(self.task.scale(images))
             nothing = sum(output.sum() * 0 for output in _tensors(outputs))
         self.state.precision.backward(torch.as_tensor(nothing))
-        self.network.train()
+        for norm in norms:
+            norm.train()
 
     def _reduce(self, last: bool) -> AbstractContextManager[Any]:
         """Gradients are exchanged in the backward pass of a rank's last micro-batch only."""
@@ -151,11 +169,13 @@ class Trainer:
         return nullcontext()
 
     def _save_or_stop(self) -> None:
-        wish = self.stop.agree(save=self.results.save_is_due(self.state.iteration))
-        if wish != GO_ON:
+        wish = self.stop.agree(save=self.results.save_is_late())
+        if wish != GO_ON or self.results.save_is_due(self.state.iteration):
+            self.stop.finish()  # what follows are other collectives
+            self.progress.flush()
             self.results.save_state(self.state, self._counted())
         if wish == STOP:
-            raise StopRequested
+            raise StopRequested(SAVED)
 
     def _counted(self) -> list[dict[str, Any]]:
         """What the metrics of all ranks have counted in this epoch, also before a resume."""

@@ -12,14 +12,15 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from config.errors import under
+from config.errors import UserError, under
 from cvnets.weights.load import load_weights
 from data.loader import Source
 from data.sampler.plan import RunPlan
 from data.sampler.section import Sampler
 from data.sampler.seeds import hashed
 from engine.checkpoint import read_state
-from engine.distributed import StopSignal, World, barrier, join_world
+from engine.distributed import StopSignal, World, barrier, gather, join_world
+from engine.effects import without_effect
 from engine.ema import ModelEma
 from engine.evaluator import Evaluator
 from engine.observers.jsonl import trim_history
@@ -63,7 +64,11 @@ def train(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
         run = Assembly(recipe, task, sampler, sources, world, stop, resume, quiet)
         trainer = run.trainer()
         log.info("%s", run.description(trainer))
-        trainer.fit()
+        try:
+            trainer.fit()
+        finally:
+            trainer.close()
+            run.close()
         return trainer.results.finish()
 
 
@@ -86,6 +91,7 @@ class Assembly:
         use_numerics(recipe)
         state = self.state()
         plan = self.run_plan(state.processes)
+        self.check_ranks(state)
         plan.epoch(state.epoch)  # a data set that is too small is an error now, not in an hour
         schedule = self.schedule(plan)
         loss = self.task.build_loss().to(self.world.device)
@@ -102,7 +108,8 @@ class Assembly:
         )
         progress = Progress(
             state=state,
-            epochs=min(schedule.plan.max_epochs, 10**6),
+            epochs=schedule.plan.max_epochs,
+            iterations=schedule.plan.max_iterations,
             dataset=self.sources["train"].dataset,
             observers=observers,
             world=self.world,
@@ -148,12 +155,36 @@ class Assembly:
             precision=Precision(common, self.world.device),
             ema=ModelEma(model, recipe.ema.momentum) if recipe.ema.enable else None,
             processes=self.world.size,
+            samples=len(self.sources["train"]),
+            classes=list(self.task.class_names),
         )
         if self.resume is not None:
             with under("common.resume" if common.resume else "common.auto_resume", self.resume):
                 state.load_state_dict(read_state(self.resume), self.resume)
             log.info("resuming %s at epoch %d, step %d", self.resume, state.epoch + 1, state.step)
         return state
+
+    @property
+    def synchronised(self) -> bool:
+        """Whether batch norm is to count over all ranks, which needs steps without idle ranks."""
+        return self.recipe.model.normalization.name.startswith("sync_")
+
+    def check_ranks(self, state: TrainState) -> None:
+        """UserError, on all ranks, if these processes cannot go on together."""
+        here = (state.epoch, state.step, state.iteration, state.samples)
+        everywhere = gather(here, self.world)
+        if len(set(everywhere)) > 1:
+            raise UserError(
+                f"ranks are at different positions (epoch, step, iteration, samples): {everywhere}; "
+                "the run folder and the data must be the same for all of them"
+            )
+        uneven = state.processes * self.recipe.common.accum_freq % self.world.size
+        if self.synchronised and self.world.device.type == "cuda" and uneven:
+            raise UserError(
+                f"model.normalization.name: sync_batch_norm needs a number of processes that divides "
+                f"the {state.processes * self.recipe.common.accum_freq} micro-batches of a step, which "
+                f"{self.world.size} does not"
+            )
 
     def run_plan(self, processes: int) -> RunPlan:
         """The plan of all epochs, for the number of processes that the run was started with."""
@@ -168,6 +199,7 @@ class Assembly:
             tail=sampler.tail,
             num_repeats=sampler.num_repeats,
             truncate=sampler.truncated_repeat_aug_sampler,
+            even=self.synchronised,
         )
 
     def schedule(self, plan: RunPlan) -> Schedule:
@@ -196,7 +228,7 @@ class Assembly:
             open_folder(self.recipe)
         barrier(self.world)
         folder = run_folder(self.recipe)
-        log_to_file(folder, self.world.rank)
+        self.log_file = log_to_file(folder, self.world.rank)
         if not self.world.is_main:
             return folder, Observers({})
         trim_history(folder, epoch=state.epoch, iteration=state.iteration)
@@ -205,12 +237,20 @@ class Assembly:
             names.append("tensorboard")
         return folder, build_observers(names, folder=folder, quiet=self.quiet)
 
+    def close(self) -> None:
+        """Close run.log; another run of the same process has its own."""
+        logging.getLogger().removeHandler(self.log_file)
+        self.log_file.close()
+
     def wrapped(self, model: nn.Module) -> nn.Module:
         """The model as the trainer calls it: with gradient exchange if there are several ranks."""
         if self.world.size == 1:
             return model
         device = [self.world.device.index] if self.world.device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=device, gradient_as_bucket_view=True)
+        # each rank counts the running statistics of its own images (share_buffers)
+        return DistributedDataParallel(
+            model, device_ids=device, gradient_as_bucket_view=True, broadcast_buffers=False
+        )
 
     def description(self, trainer: Trainer) -> str:
         """What will happen, in a few lines."""
@@ -224,7 +264,7 @@ class Assembly:
             f"{self.world.size} process(es) on {self.world.device.type}, {parameters:,} parameters",
             f"image sizes and micro-batches: {sizes}",
             *self.sampler.notes(),
-            *self.recipe.notes,
+            *without_effect(self.recipe),
         ]
         lines += [state.precision.reason] if state.precision.reason else []
         return "\n".join(lines)

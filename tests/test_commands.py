@@ -11,8 +11,9 @@ import pytest
 from config.errors import UserError
 from engine.command_line import COMMANDS, main
 from engine.commands.arguments import read_arguments
-from engine.reading import flat, load_recipe
+from engine.reading import load_recipe
 from engine.recipe import RECIPES
+from engine.resolved import flat
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = RECIPES / "demo/classification.yaml"
@@ -181,7 +182,7 @@ def test_a_stop_on_request_is_three(monkeypatch, capsys):
     from config.errors import StopRequested
 
     def stop(words):
-        raise StopRequested
+        raise StopRequested("the state is saved")
 
     monkeypatch.setattr(engine.commands.env, "run", stop)
     assert main(["env"]) == 3

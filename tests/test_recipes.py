@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from engine import build_model, load_recipe
-from engine.reading import flat, shipped_recipes
+from engine.reading import shipped_recipes
 from engine.recipe import RECIPES
+from engine.resolved import flat
 
 HERE = Path(__file__).parent
 NAMES = [str(path.relative_to(RECIPES)) for path in shipped_recipes()]

@@ -89,11 +89,14 @@ def plan_epoch(
     tail: Tail = "merge",
     num_repeats: int = 1,
     truncate: bool = False,
+    even: bool = False,
 ) -> EpochPlan:
     """The plan of a training epoch; each step draws one of `sizes` with equal probability.
 
     Every sample comes once (`num_repeats` times in a row with repeated augmentation, cut back to
-    the data set's size by `truncate`). UserError if the data set is too small for one step.
+    the data set's size by `truncate`). With `even` every step has all its micro-batches, as
+    synchronised batch norm needs it: the last images are spread over them. UserError if the data
+    set is too small for one step.
     """
     order = permutation(dataset_size, seed, epoch, ORDER)
     if num_repeats > 1:
@@ -108,6 +111,8 @@ def plan_epoch(
         start = stop
     if steps:
         order = _finish_tail(steps, order, batch, tail)
+    if even:
+        _spread_tail(steps, micro_batches)
     if not any(steps):
         raise UserError(
             f"dataset.root_train: {dataset_size} training samples are too few for a step "
@@ -115,6 +120,22 @@ def plan_epoch(
             "add images, lower dataset.train_batch_size0, or set sampler.tail=merge"
         )
     return EpochPlan(seed, epoch, order, tuple(tuple(step) for step in steps if step))
+
+
+def _spread_tail(steps: list[list[MicroBatch]], micro_batches: int) -> None:
+    """Spread the last step, with the one before if it has too few images, over all micro-batches."""
+    if not steps or len(steps[-1]) == micro_batches:
+        return
+    last = steps.pop()
+    start, stop = last[0].start, last[-1].stop
+    if stop - start < 2 * micro_batches and steps:
+        last = steps.pop()
+        start = last[0].start
+    if stop - start < 2 * micro_batches:
+        return
+    cuts = [int(cut) for cut in np.linspace(start, stop, micro_batches + 1)]
+    height, width = last[0].height, last[0].width
+    steps.append([MicroBatch(height, width, a, b) for a, b in itertools.pairwise(cuts)])
 
 
 class Sizes(Protocol):
@@ -141,6 +162,7 @@ class RunPlan:
     tail: Tail = "merge"
     num_repeats: int = 1
     truncate: bool = False
+    even: bool = False
 
     def epoch(self, epoch: int) -> EpochPlan:
         """The plan of one epoch."""
@@ -154,6 +176,7 @@ class RunPlan:
             tail=self.tail,
             num_repeats=self.num_repeats,
             truncate=self.truncate,
+            even=self.even,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -24,14 +24,16 @@ class MeanLoss:
     exactly (fsum), so the mean has the same bits however the micro-batches were dealt.
     """
 
+    larger_is_better = False
+
     def __init__(self, options: NoOptions):
-        self._pending: list[tuple[dict[str, Tensor], int]] = []
+        self._pending: list[tuple[dict[str, Tensor], Observation]] = []
         self._done: State = {}
 
     def update(self, seen: Observation) -> None:
         values = {"": seen.loss.total.detach()}
         values |= {name: part.detach() for name, part in seen.loss.parts.items()}
-        self._pending.append((values, seen.images))
+        self._pending.append((values, seen))
 
     def step(self, gradient_norm: Tensor) -> None:
         pass
@@ -39,14 +41,14 @@ class MeanLoss:
     def state(self) -> State:
         if self._pending:
             names = list(self._pending[0][0])
-            rows = torch.stack(
-                [torch.stack([v[n].double() for n in names]) for v, _ in self._pending]
-            )
-            for row, (_, images) in zip(rows.tolist(), self._pending, strict=True):
+            rows = torch.stack([torch.stack([v[n] for n in names]) for v, _ in self._pending])
+            numbers = rows.cpu().double().tolist()
+            for row, (_, seen) in zip(numbers, self._pending, strict=True):
                 for name, value in zip(names, row, strict=True):
-                    # a step whose loss is not finite is skipped, and so it is in the mean
-                    if math.isfinite(value):
-                        self._done.setdefault(name, []).append([value * images, images])
+                    # a training step whose loss is not finite is skipped, and so it is here
+                    if math.isfinite(value) or not seen.training:
+                        pair = [value * seen.images, seen.images]
+                        self._done.setdefault(name, []).append(pair)
             self._pending.clear()
         return self._done
 
@@ -54,12 +56,14 @@ class MeanLoss:
         means: dict[str, float] = {}
         for name in sorted({name for state in states for name in state}):
             pairs = [pair for state in states for pair in state.get(name, [])]
-            means[name] = math.fsum(p[0] for p in pairs) / max(math.fsum(p[1] for p in pairs), 1)
-        return (
-            means.get("", math.nan)
-            if set(means) <= {""}
-            else {k or "total": v for k, v in means.items()}
-        )
+            means[name] = sum_exactly(p[0] for p in pairs) / max(sum(p[1] for p in pairs), 1)
+        return means or math.nan
+
+
+def sum_exactly(values: Iterable[float]) -> float:
+    """The sum, rounded once; not finite if a value is not."""
+    numbers = list(values)
+    return math.fsum(numbers) if all(map(math.isfinite, numbers)) else math.nan
 
 
 @METRICS.register("grad_norm")

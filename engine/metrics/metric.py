@@ -22,6 +22,7 @@ class Observation:
     targets: Any
     loss: LossOutput
     images: int
+    training: bool = False
 
 
 class Metric(Protocol):
@@ -50,12 +51,15 @@ def build_metrics(names: Sequence[str]) -> dict[str, Metric]:
 
 
 def results(metrics: dict[str, Metric], states: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Name -> value over the ranks' states; a metric of several values gives `name.part`."""
+    """Name -> value over the ranks' states; a metric of several values gives `name.part`.
+
+    The part called "" stands for the metric itself.
+    """
     values: dict[str, float] = {}
     for name, metric in metrics.items():
-        value = metric.result([state[name] for state in states])
+        value = metric.result([state[name] for state in states if name in state])
         if isinstance(value, dict):
-            values |= {f"{name}.{part}": number for part, number in value.items()}
+            values |= {f"{name}.{part}" if part else name: v for part, v in value.items()}
         else:
             values[name] = value
     return values

@@ -19,6 +19,8 @@ class TopK(Metric):
     Negative labels are left out. With fewer than k classes, all of them count.
     """
 
+    larger_is_better = True
+
     def __init__(self, k: int):
         self.k = k
         self._counts: Tensor | None = None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from config.registry import NoOptions
-from engine.checkpoint import write_text
+from engine.checkpoint import finite, write_text
 from engine.kinds import OBSERVERS
 from engine.observers.observer import EvaluationRecord, Observer, StepRecord
 
@@ -40,14 +39,7 @@ class JsonLines(Observer):
 
     def _write(self, record: dict[str, Any]) -> None:
         with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(_finite(record)) + "\n")
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+            file.write(json.dumps(finite(record)) + "\n")
 
 
 def trim_history(folder: Path, *, epoch: int, iteration: int) -> None:

@@ -58,7 +58,10 @@ def read_history(path: Path) -> Lines:
     if not path.exists():
         return lines
     for text in path.read_text(encoding="utf-8").splitlines():
-        record: dict[str, Any] = json.loads(text)
+        try:
+            record: dict[str, Any] = json.loads(text)
+        except json.JSONDecodeError:  # the last line of a process that was killed, or is writing
+            continue
         if record["kind"] == "evaluation" and record["stage"] != "Eval":
             for name, value in record["metrics"].items():
                 number = math.nan if value is None else value

@@ -121,5 +121,4 @@ def build_classifier(section: ModelSection, num_classes: int) -> nn.Module:
         output_stride=None,
     )
     model.gradient_checkpointing = own.gradient_checkpointing  # type: ignore[assignment]
-    style.initialise(model)
     return model

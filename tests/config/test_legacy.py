@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from config.legacy import OLD_KEYS, OLD_VALUES, translate
-from engine.reading import flat, load_recipe
+from engine.reading import load_recipe
 from engine.recipe import recipe_type
+from engine.resolved import flat
 
 # old key, value as an official file has it, keys of today, their values; from the list of old
 # spellings that was drawn up from the releases, not from the table under test

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.errors import RecipeError, UserError
-from engine.reading import find_recipe, flat, load_recipe, located, operational_keys, resolved_yaml
+from engine.reading import find_recipe, load_recipe, located
 from engine.recipe import recipe_type
+from engine.resolved import flat, operational_keys, resolved_yaml
 
 OWN = "(one of your own: see common.plugins)"
 

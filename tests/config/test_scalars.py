@@ -89,7 +89,9 @@ def test_what_is_no_number(written, read):
     ]
 
 
-@pytest.mark.parametrize("written", ["1.5", "1e-3", "true", "inf", "1e999", "None"])
+@pytest.mark.parametrize(
+    "written", ["1.5", "1e-3", "0x10", "0o17", "0b1", "true", "inf", "1e999", "None"]
+)
 def test_what_is_no_whole_number(written, read):
     assert read.mistakes(f"count: {written}") == [
         f"r.yaml:1: count: a whole number is expected ('{written}' given)"

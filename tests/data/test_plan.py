@@ -192,3 +192,13 @@ def test_the_plan_is_the_same_in_another_interpreter():
     )
     mine = plan(50, sizes=[Size(8, 8, 7)])
     assert done.stdout.strip() == str([tuple(key) for key in keys(mine)])
+
+
+@settings(max_examples=60, deadline=None)
+@given(size=st.integers(8, 300), micro=st.integers(1, 4), epoch=st.integers(0, 9))
+def test_even_steps_have_all_their_micro_batches(size, micro, epoch):
+    """As synchronised batch norm needs it; every sample still comes once, two at least together."""
+    made = plan(size, micro_batches=micro, epoch=epoch, even=True)
+    assert {len(step) for step in made.steps} == {micro}
+    assert sorted(key.index for key in keys(made)) == list(range(size))
+    assert min(m.images for step in made.steps for m in step) >= 2

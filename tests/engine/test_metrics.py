@@ -61,9 +61,9 @@ def test_merge_has_the_same_bits_for_every_dealing():
         states = [{name: metric.state() for name, metric in rank.items()} for rank in ranks]
         values.append(results(ranks[0], states))
     assert values[0] == values[1] == values[2] == values[3]
-    assert set(values[0]) == {"loss.total", "loss.part", "top1", "top5"}
+    assert set(values[0]) == {"loss", "loss.part", "top1", "top5"}
     total = sum(float(o.loss.total) * o.images for o in seen) / sum(o.images for o in seen)
-    assert values[0]["loss.total"] == pytest.approx(total, rel=1e-12)
+    assert values[0]["loss"] == pytest.approx(total, rel=1e-12)
 
 
 def test_counting_goes_on_after_a_state_was_taken():
@@ -79,9 +79,13 @@ def test_counting_goes_on_after_a_state_was_taken():
         assert once[name].result([once[name].state()]) == twice[name].result([twice[name].state()])
 
 
-def test_loss_that_is_not_finite_is_left_out_of_the_mean():
+@pytest.mark.parametrize(("training", "mean"), [(True, 2.0), (False, math.nan)])
+def test_loss_that_is_not_finite_is_left_out_of_training_only(training, mean):
+    """A training step without a finite loss is skipped; an evaluation without one has to show it."""
     metrics = build_metrics([])
     for value in (1.0, math.nan, 3.0):
         loss = LossOutput(torch.tensor(value))
-        metrics["loss"].update(Observation(torch.zeros(2, 2), torch.zeros(2), loss, 2))
-    assert metrics["loss"].result([metrics["loss"].state()]) == 2.0
+        seen = Observation(torch.zeros(2, 2), torch.zeros(2), loss, 2, training=training)
+        metrics["loss"].update(seen)
+    merged = results(metrics, [{"loss": metrics["loss"].state()}])
+    assert merged == {"loss": pytest.approx(mean, nan_ok=True)}

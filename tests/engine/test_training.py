@@ -40,7 +40,7 @@ def assert_same_weights(first, second):
 
 def test_learns_and_leaves_the_promised_files(tiny_recipe):
     folder, summary = run(
-        tiny_recipe, **{"scheduler.max_epochs": 8, "common.tensorboard_logging": True}
+        tiny_recipe, **{"scheduler.max_epochs": 16, "common.tensorboard_logging": True}
     )
     assert summary["top1"] > 80
     names = {path.name for path in folder.iterdir()}
@@ -53,7 +53,7 @@ def test_learns_and_leaves_the_promised_files(tiny_recipe):
     assert {"run.log", "tb_logs", "curves.png", "predictions.png", "summary.json"} <= names
     assert not [name for name in names if name.endswith(".tmp")]
     assert json.loads((folder / "summary.json").read_text())["top1"] == summary["top1"]
-    assert summary["images_seen"] == 8 * 72
+    assert summary["images_seen"] == 16 * 72
 
 
 def test_best_checkpoint_evaluates_to_what_the_summary_says(tiny_recipe):
