@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from config.errors import RecipeError, UserError
+from data.datasets.shapes import generate
 from engine import evaluate, load_recipe, train
 from engine.kinds import OBSERVERS
 from engine.observers.observer import Observer
@@ -253,8 +254,31 @@ def test_toy_task_of_a_plugin_trains_through_the_untouched_trainer(tmp_path):
             "sampler.bs": {"crop_size_width": 16, "crop_size_height": 16},
             "optim": {"name": "adamw"},
             "scheduler": {"max_epochs": 6, "cosine.max_lr": 0.1},
-            "stats": {"val": ["brighter_side"], "checkpoint_metric": "brighter_side"},
+            "stats": {
+                "val": ["top1"],
+                "checkpoint_metric": "top1",
+                "checkpoint_metric_max": True,
+            },
         }
     )
     summary = train(recipe)
-    assert summary["last"]["val.brighter_side"] == 100.0
+    assert summary["top1"] == 100.0
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "mode", ["xx_small", pytest.param("x_small", marks=SLOW), pytest.param("small", marks=SLOW)]
+)
+def test_official_imagenet_recipe_runs_on_other_data(mode, tmp_path):
+    """Nothing is changed but data, batch, epochs, and where the run goes."""
+    generate("imagefolder", tmp_path / "shapes", train=24, val=8, seed=3)
+    name = "mobilevit" if mode == "small" else f"mobilevit_{mode}"
+    changes = [f"dataset.root_{split}={tmp_path}/shapes/{split}" for split in ("train", "val")]
+    changes += ["model.classification.n_classes=8", "dataset.train_batch_size0=4"]
+    changes += ["scheduler.max_epochs=1", f"common.results_loc={tmp_path}"]
+    summary = train(load_recipe(f"classification/imagenet/{name}", changes))
+    assert summary["images_seen"] == 24
+    assert set(summary["best"]) == {"model", "ema"}
+    assert {"val.loss", "val.top1", "val.top5"} <= set(summary["last"])
