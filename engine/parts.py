@@ -65,10 +65,11 @@ def place(model: nn.Module, recipe: Recipe, world: World) -> nn.Module:
 def build_loader(recipe: Recipe, source: Source, world: World) -> Loader:
     """The loader of one rank."""
     data = recipe.dataset
-    workers = data.workers
-    if workers < 0:
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        workers = max(1, _cpus() // local)
+    available = max(1, _cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    workers = available if data.workers < 0 else data.workers
+    if workers > available:  # more only get in each other's way, and results do not depend on it
+        log.info("dataset.workers: %d of %d are used, one per CPU", available, workers)
+        workers = available
     return Loader(
         source,
         rank=world.rank,
