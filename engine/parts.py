@@ -53,7 +53,7 @@ def place(model: nn.Module, recipe: Recipe, world: World) -> nn.Module:
     """The model on the device, in the recipe's type and memory order."""
     dtype = torch.float64 if recipe.common.parameter_dtype == "float64" else torch.float32
     order = torch.channels_last if recipe.common.channels_last else torch.preserve_format
-    if recipe.model.normalization.name.startswith("sync_"):
+    if recipe.model.normalization.synchronised:
         if world.size > 1 and world.device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class Results:
     common: CommonOptions
     stats: StatsOptions
     metadata: dict[str, Any]  # what travels with the weights, see docs/design.md
-    bad_images: dict[int, str] = field(default_factory=dict)
+    bad_images: dict[int, str]  # what training has met so far, filled by Progress
 
     def __post_init__(self) -> None:
         self._saved_at = time.monotonic()

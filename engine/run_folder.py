@@ -19,7 +19,6 @@ from engine.reading import load_recipe
 from engine.recipe import Recipe
 from engine.resolved import flat, operational_keys, resolved_yaml
 
-log = logging.getLogger(__name__)
 CONFIG = "config.yaml"
 PACKAGES = ("cvnets", "torch", "torchvision", "numpy", "opencv-python", "pydantic", "pycocotools")
 

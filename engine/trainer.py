@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ from engine.task import Task
 from optim import set_learning_rate
 from optim.scheduler.base import Schedule
 
-log = logging.getLogger(__name__)
 SAVED = "the state is saved, the same command continues"
 NOISE = 4  # what a hash is for: dropout, mixing of images
 

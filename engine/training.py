@@ -96,16 +96,6 @@ class Assembly:
         schedule = self.schedule(plan)
         loss = self.task.build_loss().to(self.world.device)
         folder, observers = self.open_run(state)
-        results = Results(
-            folder=folder,
-            state=state,
-            evaluator=self.evaluator(loss, state.precision),
-            observers=observers,
-            world=self.world,
-            common=common,
-            stats=recipe.stats,
-            metadata=weights_metadata(self.task),
-        )
         progress = Progress(
             state=state,
             epochs=schedule.plan.max_epochs,
@@ -118,7 +108,17 @@ class Assembly:
             max_nonfinite_steps=common.max_nonfinite_steps,
             max_bad_images=recipe.dataset.max_bad_images,
         )
-        results.bad_images = progress.bad_images
+        results = Results(
+            folder=folder,
+            state=state,
+            evaluator=self.evaluator(loss, state.precision),
+            observers=observers,
+            world=self.world,
+            common=common,
+            stats=recipe.stats,
+            metadata=weights_metadata(self.task),
+            bad_images=progress.bad_images,
+        )
         return Trainer(
             task=self.task,
             network=self.wrapped(state.model),
@@ -164,11 +164,6 @@ class Assembly:
             log.info("resuming %s at epoch %d, step %d", self.resume, state.epoch + 1, state.step)
         return state
 
-    @property
-    def synchronised(self) -> bool:
-        """Whether batch norm is to count over all ranks, which needs steps without idle ranks."""
-        return self.recipe.model.normalization.name.startswith("sync_")
-
     def check_ranks(self, state: TrainState) -> None:
         """UserError, on all ranks, if these processes cannot go on together."""
         here = (state.epoch, state.step, state.iteration, state.samples)
@@ -179,7 +174,8 @@ class Assembly:
                 "the run folder and the data must be the same for all of them"
             )
         uneven = state.processes * self.recipe.common.accum_freq % self.world.size
-        if self.synchronised and self.world.device.type == "cuda" and uneven:
+        synchronised = self.recipe.model.normalization.synchronised
+        if synchronised and self.world.device.type == "cuda" and uneven:
             raise UserError(
                 f"model.normalization.name: sync_batch_norm needs a number of processes that divides "
                 f"the {state.processes * self.recipe.common.accum_freq} micro-batches of a step, which "
@@ -199,7 +195,7 @@ class Assembly:
             tail=sampler.tail,
             num_repeats=sampler.num_repeats,
             truncate=sampler.truncated_repeat_aug_sampler,
-            even=self.synchronised,
+            even=self.recipe.model.normalization.synchronised,  # no rank may be idle then
         )
 
     def schedule(self, plan: RunPlan) -> Schedule:
@@ -264,6 +260,7 @@ class Assembly:
             f"{self.world.size} process(es) on {self.world.device.type}, {parameters:,} parameters",
             f"image sizes and micro-batches: {sizes}",
             *self.sampler.notes(),
+            *self.recipe.notes,
             *without_effect(self.recipe),
         ]
         lines += [state.precision.reason] if state.precision.reason else []

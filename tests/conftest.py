@@ -111,6 +111,25 @@ def command():
     return run
 
 
-def as_words(recipe: dict) -> list[str]:
-    """A recipe of dotted keys as command-line words."""
-    return [f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in recipe.items()]
+@pytest.fixture
+def words():
+    """Turn a recipe of dotted keys into command-line words."""
+
+    def convert(recipe: dict) -> list[str]:
+        return [
+            f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in recipe.items()
+        ]
+
+    return convert
+
+
+@pytest.fixture
+def as_command(tmp_path, words):
+    """The words of `cvnets train` for a recipe of dotted keys, with changes."""
+
+    def convert(recipe: dict, **changes) -> list[str]:
+        empty = tmp_path / "empty.yaml"
+        empty.write_text("")
+        return ["train", str(empty), *words({**recipe, **changes})]
+
+    return convert

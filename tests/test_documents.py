@@ -78,19 +78,16 @@ def test_links_and_paths_exist(path):
         assert (ROOT / name).exists(), name
 
 
-def test_plugin_of_the_recipe_page_is_used(workplace, command, tiny_recipe):
+def test_plugin_of_the_recipe_page_is_used(workplace, command, words, tiny_recipe):
     (block,) = re.findall(
         r"```python\n(.*?)```", (ROOT / "docs/recipes.md").read_text(), flags=re.S
     )
     (workplace / "my_parts.py").write_text(block)
-    words = [
-        f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in tiny_recipe.items()
-    ]
     (workplace / "empty.yaml").write_text("")
     command(
         "train",
         "empty.yaml",
-        *words,
+        *words(tiny_recipe),
         "common.plugins=my_parts.py",
         "scheduler.max_epochs=1",
         cwd=workplace,

@@ -40,6 +40,11 @@ class NormalizationOptions(Options):
         0.1, ge=0.0, le=1.0, description="share of a batch in the running statistics of batch norm"
     )
 
+    @property
+    def synchronised(self) -> bool:
+        """True if batch norms should share statistics where several GPU processes run."""
+        return self.name.startswith("sync_")
+
 
 class ChannelLayerNorm(nn.LayerNorm):
     """Layer norm over the channels of each pixel of a map [B, C, H, W]."""
@@ -73,7 +78,7 @@ def _layer_norm(options: NormalizationOptions, channels: int) -> nn.Module:
 
 # Torch's batch norm computes its statistics in float32 even under mixed precision, so the
 # `_fp32` names need nothing of their own. The engine turns BatchNorm2d into SyncBatchNorm
-# where several GPU processes run: `LayerStyle.synchronised` tells it.
+# where several GPU processes run: `NormalizationOptions.synchronised` tells it.
 NORMS: dict[str, Callable[[NormalizationOptions, int], nn.Module]] = {
     "batch_norm": _batch_norm,
     "batch_norm_2d": _batch_norm,

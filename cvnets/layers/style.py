@@ -45,11 +45,6 @@ class LayerStyle:
         initialise(network, self.layer, generator)
 
     @property
-    def synchronised(self) -> bool:
-        """True if batch norms should share statistics where several GPU processes run."""
-        return self.normalization.name.startswith("sync_")
-
-    @property
     def bias_before_norm(self) -> bool:
         """True if convolutions keep their bias in front of a norm: only with layer norms."""
         return self.normalization.name.startswith("layer_norm")

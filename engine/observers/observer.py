@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from config.foreign import ForeignError, foreign
-from config.registry import NoOptions
 from engine.kinds import OBSERVERS
 from engine.task import Example
 
@@ -98,6 +97,5 @@ def build_observers(names: list[str], *, folder: Path, quiet: bool) -> Observers
     members: dict[str, Observer] = {}
     for name in dict.fromkeys(names):
         entry = OBSERVERS[name]
-        options = entry.options() if entry.options is not NoOptions else NoOptions()
-        members[name] = entry.component(options, folder=folder, quiet=quiet)
+        members[name] = entry.component(entry.options(), folder=folder, quiet=quiet)
     return Observers(members)

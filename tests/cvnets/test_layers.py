@@ -129,7 +129,7 @@ def test_group_norm_and_momentum():
 
 
 def test_only_sync_norms_ask_for_synchronisation():
-    assert [name for name in get_args(NormName) if style(name).synchronised] == [
+    assert [name for name in get_args(NormName) if style(name).normalization.synchronised] == [
         "sync_batch_norm", "sync_batch_norm_fp32",
     ]  # fmt: skip
 

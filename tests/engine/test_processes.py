@@ -3,21 +3,7 @@
 import json
 from pathlib import Path
 
-import pytest
 import torch
-
-
-@pytest.fixture
-def words(tmp_path):
-    def convert(recipe):
-        empty = tmp_path / "empty.yaml"
-        empty.write_text("")
-        pairs = [
-            f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in recipe.items()
-        ]
-        return ["train", str(empty), *pairs]
-
-    return convert
 
 
 def losses(folder):
@@ -30,15 +16,15 @@ def values(folder):
     return [(r["stage"], r["metrics"]) for r in lines if r["kind"] == "evaluation"]
 
 
-def test_training_is_the_same_for_one_and_two_processes(tiny_recipe, words, command, tmp_path):
+def test_training_is_the_same_for_one_and_two_processes(tiny_recipe, as_command, command, tmp_path):
     """50 steps in float64 without batch norm; two processes deal what one accumulates.
 
     One of the epochs ends with a step of a single micro-batch, for which rank 1 has nothing.
     """
     recipe = tiny_recipe | {"common.parameter_dtype": "float64", "scheduler.max_epochs": 10}
     recipe |= {"dataset.train_batch_size0": 6}
-    command(*words(recipe), "common.run_label=two", processes=2)
-    command(*words(recipe), "common.run_label=one", "common.accum_freq=2")
+    command(*as_command(recipe), "common.run_label=two", processes=2)
+    command(*as_command(recipe), "common.run_label=one", "common.accum_freq=2")
     one, two = losses(tmp_path / "results/one"), losses(tmp_path / "results/two")
     assert len(one) >= 50
     torch.testing.assert_close(one, two, rtol=1e-9, atol=0)
@@ -58,11 +44,11 @@ def test_the_test_above_has_a_step_without_work_for_rank_1(tiny_recipe):
 
 
 def test_evaluation_is_bit_equal_for_one_two_and_three_processes(
-    tiny_recipe, words, command, tmp_path
+    tiny_recipe, as_command, command, tmp_path
 ):
     """Batch norm on, trained by two: what counts is the model of rank 0."""
     recipe = tiny_recipe | {"model.classification.tiny.norm": True}
-    command(*words(recipe), processes=2)
+    command(*as_command(recipe), processes=2)
     best = tmp_path / "results/run/checkpoint_best.pt"
     reports = []
     for processes in (1, 2, 3):

@@ -38,19 +38,6 @@ def run(recipe, **changes):
     return Path(summary["run"]), summary
 
 
-@pytest.fixture
-def as_command(tmp_path):
-    def convert(recipe, **changes):
-        (tmp_path / "empty.yaml").write_text("")
-        recipe = {**recipe, **changes}
-        pairs = [
-            f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in recipe.items()
-        ]
-        return ["train", tmp_path / "empty.yaml", *pairs]
-
-    return convert
-
-
 def with_plugin(recipe, tmp_path, action):
     path = tmp_path / "explode.py"
     path.write_text(EXPLODE.format(action=action))
@@ -195,3 +182,9 @@ def test_a_run_by_iterations_ends_in_the_middle_of_an_epoch_and_reads_its_last_s
     )
     with pytest.raises(UserError, match="4 steps in a row"):
         run(recipe, **by_steps, **{"common.run_label": "nan", "common.max_nonfinite_steps": 4})
+
+
+def test_old_spellings_are_named_when_training_starts(tiny_recipe, caplog):
+    caplog.set_level("INFO")
+    run(tiny_recipe, **{"ddp.enable": True, "scheduler.max_epochs": 1})
+    assert any("ddp.enable" in record.getMessage() for record in caplog.records)

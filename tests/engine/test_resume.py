@@ -83,18 +83,6 @@ def recipe(tiny_recipe):
     }
 
 
-@pytest.fixture
-def words():
-    """A recipe of dotted keys as command-line words."""
-
-    def convert(recipe):
-        return [
-            f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in recipe.items()
-        ]
-
-    return convert
-
-
 @pytest.mark.parametrize(
     ("workers", "mark"),
     [
