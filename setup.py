@@ -19,7 +19,8 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=[f"{name}{below}" for name in PACKAGES for below in ("", ".*")]),
     py_modules=["main_train", "main_eval"],
-    package_data={name: ["py.typed"] for name in PACKAGES} | {"config": ["py.typed", "**/*.yaml"]},
+    package_data={name: ["py.typed"] for name in PACKAGES}
+    | {"config": ["py.typed", "**/*.yaml"], "cvnets": ["py.typed", "weights/zoo.yaml"]},
     install_requires=[
         "torch>=2.6",
         "torchvision",
@@ -32,7 +33,19 @@ setup(
         "matplotlib",
     ],
     extras_require={
-        "dev": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML", "timm", "scikit-learn"],
+        "timm": ["timm"],
+        "safetensors": ["safetensors"],
+        "dev": [
+            "pytest",
+            "hypothesis",
+            "ruff",
+            "mypy",
+            "types-PyYAML",
+            "timm",
+            "transformers",
+            "safetensors",
+            "scikit-learn",
+        ],
     },
     entry_points={
         "console_scripts": [

@@ -1,0 +1,93 @@
+"""Which channel order weights expect: some images are evaluated in both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from config.errors import UserError
+from data.datasets.classification.imagenet import ImageFolder
+from data.sample import SampleKey
+from data.transforms.classification import EvaluationTransform
+
+BATCH = 16
+CLEAR = 3.0  # standard errors between the two orders
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of one channel order: cross-entropy of every image [N], and top-1 in percent."""
+
+    losses: Tensor
+    top1: float
+
+    @property
+    def loss(self) -> float:
+        """The mean cross-entropy."""
+        return float(self.losses.mean())
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Scores of both orders; `order` is the one that fits, None if the difference is not clear."""
+
+    images: int
+    scores: dict[str, Scores]
+    order: str | None
+
+
+def compare_orders(
+    model: nn.Module,
+    dataset: ImageFolder,
+    transform: EvaluationTransform,
+    *,
+    images: int,
+    size: int,
+) -> Verdict:
+    """Evaluate `images` images of the data set, spread evenly, as RGB and as BGR.
+
+    `model` maps [B, 3, H, W] in [0, 1] to logits, with one class per folder. The order with the
+    smaller loss fits if the mean difference is `CLEAR` standard errors from zero.
+    """
+    count = min(images, len(dataset))
+    if count < 2:
+        raise UserError(f"--images {images}: at least 2 are needed")
+    chosen = [round(place * (len(dataset) - 1) / (count - 1)) for place in range(count)]
+    logits: dict[str, list[Tensor]] = {"RGB": [], "BGR": []}
+    labels = []
+    model.eval()
+    with torch.inference_mode():
+        for pixels, targets in _batches(dataset, transform, chosen, size):
+            labels.append(targets)
+            logits["RGB"].append(model(pixels))
+            logits["BGR"].append(model(pixels.flip(1)))
+    targets = torch.cat(labels)
+    scores = {order: _scores(torch.cat(parts), targets) for order, parts in logits.items()}
+    difference = (scores["BGR"].losses - scores["RGB"].losses).double()
+    error = float(difference.std()) / math.sqrt(count)
+    clear = abs(float(difference.mean())) > CLEAR * error
+    better = "RGB" if difference.mean() > 0 else "BGR"
+    return Verdict(count, scores, better if clear else None)
+
+
+def _batches(
+    dataset: ImageFolder, transform: EvaluationTransform, chosen: Sequence[int], size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for start in range(0, len(chosen), BATCH):
+        samples = []
+        for index in chosen[start : start + BATCH]:
+            image, label = dataset.load(index)
+            samples.append(transform(image, label, SampleKey(index, size, size, 0)))
+        pixels = torch.stack([sample.image for sample in samples]).float().div_(255)
+        yield pixels, torch.tensor([sample.target for sample in samples])
+
+
+def _scores(logits: Tensor, targets: Tensor) -> Scores:
+    losses = F.cross_entropy(logits.float(), targets, reduction="none")
+    top1 = 100 * float((logits.argmax(1) == targets).double().mean())
+    return Scores(losses, top1)

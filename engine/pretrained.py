@@ -1,0 +1,92 @@
+"""Weights that a recipe names: loaded, reported, and compared with what the recipe feeds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from config.errors import UserError, under
+from cvnets.weights.fit import LoadReport
+from cvnets.weights.load import load_weights
+from cvnets.weights.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from engine.task import Task
+
+log = logging.getLogger(__name__)
+NORMALIZATION = "image_augmentation.to_tensor.mean_std_normalization"
+
+
+def load_pretrained(model: nn.Module, task: Task, key: str, path: str) -> LoadReport:
+    """Load the weights that the recipe names at `key`, and print the table of what was loaded.
+
+    The scope options and `model.weights_source` of the recipe count. UserError if the weights do
+    not fit, or were trained on images that were normalised otherwise than the recipe does it.
+    """
+    section = task.recipe.model
+    with under(key, path):
+        report = load_weights(
+            model,
+            path,
+            exclude=section.resume_exclude_scopes,
+            ignore_missing=section.ignore_missing_scopes,
+            rename=section.rename_scopes_map,
+            source=section.weights_source,
+        )
+    log.info("%s", "\n".join(report.lines()))
+    _compare(report.preprocessing, task.preprocessing(), key, path)
+    return report
+
+
+def check_complete(report: LoadReport, key: str) -> None:
+    """UserError if anything of a network that is to be evaluated started anew."""
+    if report.reinitialised:
+        first = report.reinitialised[0]
+        raise UserError(
+            f"{key}: {report.path}: evaluation needs all weights, and {len(report.reinitialised)} "
+            f"entries would start anew ({first.key}: {first.why}); evaluate the network that they belong to"
+        )
+
+
+def _compare(weights: Preprocessing, fed: Preprocessing, key: str, path: str) -> None:
+    """The normalisation must agree; another size or filter is only worth a line."""
+    if weights.mean is not None and weights.std is not None:
+        expected, given = ((about.mean, about.std) for about in (weights, fed))
+        if _rounded(expected) != _rounded(given):
+            raise UserError(
+                f"{key}: {path}: its weights expect {_normalisation(weights)}, the recipe feeds "
+                f"{_normalisation(fed)}; set {_fix(weights)}"
+            )
+    for name in ("resize", "crop", "interpolation"):
+        theirs, ours = getattr(weights, name), getattr(fed, name)
+        if theirs is not None and ours is not None and theirs != ours:
+            log.info("%s: evaluated with %s %s, this recipe says %s", path, name, theirs, ours)
+
+
+def _rounded(triples: Sequence[Sequence[float] | None]) -> list[list[float]]:
+    return [[round(value, 4) for value in triple or ()] for triple in triples]
+
+
+def _normalisation(about: Preprocessing) -> str:
+    if about == Preprocessing(
+        resize=about.resize, crop=about.crop, interpolation=about.interpolation
+    ):
+        return "values in [0, 1] without normalisation"
+    return f"values normalised by mean {_listed(about.mean)} and std {_listed(about.std)}"
+
+
+def _fix(about: Preprocessing) -> str:
+    plain = Preprocessing()
+    if (about.mean, about.std) == (plain.mean, plain.std):
+        return f"{NORMALIZATION}.enable=false"
+    return (
+        f"{NORMALIZATION}.enable=true {NORMALIZATION}.mean={_listed(about.mean)} "
+        f"{NORMALIZATION}.std={_listed(about.std)}"
+    )
+
+
+def _listed(values: Sequence[float] | None) -> str:
+    return f"[{','.join(f'{value:g}' for value in values or ())}]"
