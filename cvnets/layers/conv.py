@@ -1,4 +1,4 @@
-"""The convolution unit: convolution, norm, activation."""
+"""The convolution unit (convolution, norm, activation), and the separable one made of two."""
 
 from __future__ import annotations
 
@@ -50,3 +50,43 @@ class ConvNormAct(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         return self.block(maps)
+
+
+class SeparableConv(nn.Module):
+    """Depthwise convolution (`dw_conv`), then 1x1 convolution (`pw_conv`), on a map [B, C, H, W].
+
+    MobileNets (Howard et al., 2017), section 3.1. The depthwise unit has a norm, and an activation
+    only with `depthwise_act`; `norm`, `act` and `bias` are those of the 1x1 unit.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        style: LayerStyle,
+        stride: int = 1,
+        dilation: int = 1,
+        norm: bool = True,
+        act: bool = True,
+        bias: bool = False,
+        depthwise_act: bool = False,
+    ):
+        super().__init__()
+        self.dw_conv = ConvNormAct(
+            in_channels,
+            in_channels,
+            kernel_size,
+            stride=stride,
+            dilation=dilation,
+            groups=in_channels,
+            act=depthwise_act,
+            style=style,
+        )
+        self.pw_conv = ConvNormAct(
+            in_channels, out_channels, 1, norm=norm, act=act, bias=bias, style=style
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.pw_conv(self.dw_conv(maps))

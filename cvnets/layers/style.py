@@ -52,7 +52,8 @@ class LayerStyle:
     def with_activation(self, chosen: ActivationOverride | ActivationName) -> LayerStyle:
         """The same style with another activation; an override without a name changes nothing."""
         if isinstance(chosen, str):
-            return replace(self, activations=ActivationOptions(name=chosen))
+            kept = self.activations.model_dump() | {"name": chosen}
+            return replace(self, activations=ActivationOptions(**kept))
         if chosen.name is None:
             return self
         return replace(self, activations=ActivationOptions(**chosen.model_dump()))
