@@ -11,17 +11,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def resize_to_patches(maps: Tensor, patch: int) -> Tensor:
+def resize_to_patches(maps: Tensor, patch: int, *, align_corners: bool = False) -> Tensor:
     """Map [B, C, H, W], enlarged bilinearly where H or W is no multiple of `patch`."""
     height, width = (-(-size // patch) * patch for size in maps.shape[2:])
-    return resize(maps, (height, width))
+    return resize(maps, (height, width), align_corners=align_corners)
 
 
-def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(maps: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
     """Map [B, C, H, W] at (height, width) `size`; itself if it has that size."""
     if tuple(maps.shape[2:]) == size:
         return maps
-    return F.interpolate(maps, size, mode="bilinear", align_corners=False)
+    return F.interpolate(maps, size, mode="bilinear", align_corners=align_corners)
 
 
 def unfold(maps: Tensor, patch: int) -> Tensor:

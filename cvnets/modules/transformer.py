@@ -1,4 +1,4 @@
-"""The transformer block with norms in front."""
+"""The transformer blocks with norms in front."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from cvnets.layers.attention import SelfAttention
+from cvnets.layers.conv import ConvNormAct
+from cvnets.layers.linear_attention import LinearSelfAttention
 from cvnets.layers.style import LayerStyle
 
 
@@ -56,4 +58,38 @@ class TransformerBlock(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         tokens = tokens + self.pre_norm_mha(tokens)
+        return tokens + self.pre_norm_ffn(tokens)
+
+
+class LinearTransformerBlock(nn.Module):
+    """x + linear attention(norm(x)), then x + mlp(norm(x)), on sequences [B, dim, S, N].
+
+    Activation and dropouts are those of `TransformerBlock`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        ffn_dim: int,
+        *,
+        style: LayerStyle,
+        norm: Callable[[int], nn.Module],
+        dropouts: Dropouts = NO_DROPOUT,
+    ):
+        super().__init__()
+        self.pre_norm_attn = nn.Sequential(
+            norm(dim),
+            LinearSelfAttention(dim, style=style, dropout=dropouts.attention),
+            nn.Dropout(dropouts.branch),
+        )
+        self.pre_norm_ffn = nn.Sequential(
+            norm(dim),
+            ConvNormAct(dim, ffn_dim, 1, norm=False, bias=True, style=style),
+            nn.Dropout(dropouts.ffn),
+            ConvNormAct(ffn_dim, dim, 1, norm=False, act=False, bias=True, style=style),
+            nn.Dropout(dropouts.branch),
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = tokens + self.pre_norm_attn(tokens)
         return tokens + self.pre_norm_ffn(tokens)

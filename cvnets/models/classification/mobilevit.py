@@ -3,7 +3,6 @@ Vision Transformer", ICLR 2022)."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar, Literal, NamedTuple
@@ -19,6 +18,7 @@ from cvnets.layers.init import LayerOptions
 from cvnets.layers.style import LayerStyle
 from cvnets.models.encoder import ImageEncoder, by_level
 from cvnets.models.strides import plan_strides
+from cvnets.modules.classifier import pooled_classifier
 from cvnets.modules.inverted_residual import InvertedResidual
 from cvnets.modules.mobilevit_block import MobileViTBlock
 from cvnets.modules.transformer import Dropouts
@@ -130,7 +130,10 @@ class MobileViT(ImageEncoder):
     family_style = LayerStyle(
         layer=LayerOptions(linear_init="trunc_normal", linear_init_std_dev=0.02)
     ).with_activation("swish")
+    family = "mobilevit"
     variants: ClassVar[Mapping[str, Widths]] = VARIANTS
+    names: ClassVar[tuple[str, str]] = ("mobilevit", "mobilevit_v3")  # own, owner of other modes
+    block: ClassVar[type[MobileViTBlock]] = MobileViTBlock
 
     def __init__(
         self,
@@ -138,7 +141,7 @@ class MobileViT(ImageEncoder):
         *,
         style: LayerStyle,
         num_classes: int,
-        classifier_dropout: float = 0.0,
+        classifier_dropout: float | None = None,
         output_stride: int | None = None,
     ):
         widths = self._widths(options.mode)
@@ -165,21 +168,23 @@ class MobileViT(ImageEncoder):
             residual(c4, c5, stride=s5.stride, dilation=s5.entry_dilation), block(widths.layer_5)
         )
         self.conv_1x1_exp = ConvNormAct(c5, last, 1, style=style)
-        self.classifier = _classifier(last, num_classes, classifier_dropout, style)
+        self.classifier = pooled_classifier(
+            last, num_classes, dropout=classifier_dropout, names=("dropout", "fc"), style=style
+        )
         style.initialise(self)
 
     @classmethod
     def _widths(cls, mode: str) -> Widths:
         if mode not in cls.variants:
+            own, other = cls.names
             raise UserError(
-                f"model.classification.mit.mode: {mode} is a network of mobilevit_v3; "
-                f"the modes of mobilevit are {', '.join(cls.variants)}"
+                f"model.classification.mit.mode: {mode} is a network of {other}; "
+                f"the modes of {own} are {', '.join(cls.variants)}"
             )
         return cls.variants[mode]
 
-    @staticmethod
-    def _block(stage: Stage, options: MobileViTOptions, style: LayerStyle) -> nn.Module:
-        return MobileViTBlock(
+    def _block(self, stage: Stage, options: MobileViTOptions, style: LayerStyle) -> nn.Module:
+        return self.block(
             stage.channels,
             dim=stage.dim,
             ffn_dim=stage.ffn_dim,
@@ -190,12 +195,3 @@ class MobileViT(ImageEncoder):
             dropouts=Dropouts(options.attn_dropout, options.ffn_dropout, options.dropout),
             style=style,
         )
-
-
-def _classifier(channels: int, num_classes: int, dropout: float, style: LayerStyle) -> nn.Module:
-    """Pool, dropout (only if there is any: it has no place in the names), linear layer."""
-    parts: OrderedDict[str, nn.Module] = OrderedDict(global_pool=style.global_pool())
-    if dropout > 0:
-        parts["dropout"] = nn.Dropout(dropout)
-    parts["fc"] = nn.Linear(channels, num_classes)
-    return nn.Sequential(parts)
