@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import types
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -43,9 +43,7 @@ class Reader:
 
     def _options(self, value: Value, kind: type[Options], key: str) -> Any:
         if not isinstance(value.data, dict):
-            if not is_null(value):
-                return self._fail(value, key, _no_section(value, kind, key))
-            value = Value({}, value.place)
+            return self._fail(value, key, _no_section(value, kind, key))
         fields = kind.fields()
         given: dict[str, Any] = {}
         good = True
@@ -55,6 +53,8 @@ class Reader:
                 self._fail(item, dotted, f"unknown key - {self._unknown(name, kind)}")
                 good = False
                 continue
+            if is_null(item) and _is_section(fields[name].annotation):
+                continue  # as if it were not there
             read = self._value(item, fields[name].annotation, dotted)
             good &= read is not _FAILED
             given[name] = read
@@ -75,9 +75,11 @@ class Reader:
         item = value.data.get("name")
         if not (issubclass(kind, Section) and kind.choices) or item is None:
             return True
-        known = {name for registry in kind.choices for name in registry.names()}
-        if is_null(item) or not isinstance(item.data, Scalar) or item.data.text in known:
+        if is_null(item) or not isinstance(item.data, Scalar):
             return True
+        if any(item.data.text in registry for registry in kind.choices):
+            return True
+        known = {name for registry in kind.choices for name in registry.names()}
         text = unknown_name(kind.choices[0].kind, item.data.text, known)
         self._fail(item, f"{key}.name" if key else "name", text)
         return False
@@ -131,7 +133,7 @@ class Reader:
         origin = get_origin(annotation)
         if origin in (Union, types.UnionType):
             return self._union(value, get_args(annotation), key)
-        if isinstance(annotation, type) and issubclass(annotation, Options):
+        if _is_section(annotation):
             return self._options(value, annotation, key)
         if annotation is Any:
             return plain(value)
@@ -215,6 +217,10 @@ _FINDINGS = {
 }
 
 
+def _is_section(annotation: Any) -> TypeGuard[type[Options]]:
+    return isinstance(annotation, type) and issubclass(annotation, Options)
+
+
 def _no_section(value: Value, kind: type[Options], key: str) -> str:
     text = f"a section is expected ({shown(value)})"
     if issubclass(kind, Section) and isinstance(value.data, Scalar):
@@ -235,6 +241,6 @@ def _keys_called(name: str, kind: type[Options], prefix: str = "") -> list[str]:
     for field, info in kind.fields().items():
         dotted = f"{prefix}.{field}" if prefix else field
         found += [dotted] if field == name else []
-        if isinstance(info.annotation, type) and issubclass(info.annotation, Options):
+        if _is_section(info.annotation):
             found += _keys_called(name, info.annotation, dotted)
     return found

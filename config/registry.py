@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic import Field, create_model
@@ -20,16 +21,33 @@ class NoOptions(Options):
     """A component without options."""
 
 
+ANY = "/*"  # the end of a name that stands for all names of another library
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One registered component: `key` names its sub-section, `where` says who registered it."""
+    """One registered component; `where` says who registered it.
+
+    `sections`: sub-section -> its options; none for a component without options. With more than
+    one, a recipe gives exactly one of them.
+    """
 
     name: str
     component: Callable[..., Any]
-    options: type[Options]
-    key: str | None
+    sections: Mapping[str, type[Options]]
     where: str
     summary: str
+
+    @property
+    def options(self) -> type[Options]:
+        """The options of a component with one sub-section or none."""
+        return next(iter(self.sections.values()), NoOptions)
+
+    def section_of(self, section: Options) -> str | None:
+        """The sub-section that counts, the one given of several; None if there is no such one."""
+        several = len(self.sections) > 1
+        given = [key for key in self.sections if not several or key in section.model_fields_set]
+        return given[0] if len(given) == 1 else None
 
 
 class Registry:
@@ -47,12 +65,19 @@ class Registry:
         self._entries: dict[str, Entry] = {}
 
     def register(
-        self, name: str, *, key: str | None = None, options: type[Options] = NoOptions
+        self,
+        name: str,
+        *,
+        key: str | None = None,
+        options: type[Options] | Mapping[str, type[Options]] = NoOptions,
     ) -> Callable[[Component], Component]:
         """Decorator: `@REGISTRY.register("name", key="sub_section", options=ItsOptions)`.
 
         The component is called as `component(options, **context)`. `key` defaults to `name` for
-        components that have options. Raises UserError for a name that is taken.
+        components that have options. A mapping {sub-section: options} is for a component that is
+        chosen by the sub-section given. A name that ends in `/*` stands for all names of another
+        library; the component gets what replaces the star as `variant`. Raises UserError for a
+        name that is taken.
         """
 
         def add(component: Component) -> Component:
@@ -62,45 +87,59 @@ class Registry:
                     f"{where}: {self.kind} {name!r} is already registered by "
                     f"{self._entries[name].where}; choose another name"
                 )
-            if not (isinstance(options, type) and issubclass(options, Options)):
-                raise UserError(
-                    f"{where}: {self.kind} {name!r}: options={options!r} is no class derived "
-                    "from config.options.Options"
-                )
-            own_key = key or (name if options is not NoOptions else None)
-            self._check_shared_key(own_key, options, where)
+            sections = dict(options) if isinstance(options, Mapping) else {key or name: options}
+            for kind in sections.values():
+                if not (isinstance(kind, type) and issubclass(kind, Options)):
+                    raise UserError(
+                        f"{where}: {self.kind} {name!r}: options={kind!r} is no class derived "
+                        "from config.options.Options"
+                    )
+            sections = {k: kind for k, kind in sections.items() if kind is not NoOptions}
+            self._check_shared_keys(sections, where)
             summary = (inspect.getdoc(component) or "").split("\n", 1)[0]
-            self._entries[name] = Entry(name, component, options, own_key, where, summary)
+            self._entries[name] = Entry(name, component, sections, where, summary)
             return component
 
         return add
 
-    def _check_shared_key(self, key: str | None, options: type[Options], where: str) -> None:
+    def _check_shared_keys(self, sections: Mapping[str, type[Options]], where: str) -> None:
         for other in self._entries.values():
-            if key is not None and other.key == key and other.options.__name__ != options.__name__:
-                raise UserError(
-                    f"{where}: sub-section {key!r} of {self.section_key} belongs to "
-                    f"{other.where} with other options; choose another key"
-                )
+            for key in sections.keys() & other.sections.keys():
+                if other.sections[key].__name__ != sections[key].__name__:
+                    raise UserError(
+                        f"{where}: sub-section {key!r} of {self.section_key} belongs to "
+                        f"{other.where} with other options; choose another key"
+                    )
 
     def names(self) -> list[str]:
         """All registered names, sorted."""
         return sorted(self._entries)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._entries
+        return name in self._entries or _family(name) in self._entries
 
     def __getitem__(self, name: str) -> Entry:
         """The entry called `name`; UserError with the nearest names if there is none."""
-        if name not in self._entries:
-            text = unknown_name(self.kind, name, self._entries)
-            raise UserError(f"{self.section_key}: {text}")
-        return self._entries[name]
+        if name in self._entries:
+            return self._entries[name]
+        if _family(name) in self._entries:
+            entry = self._entries[_family(name)]
+            variant = name.partition("/")[2]
+            return replace(entry, name=name, component=partial(entry.component, variant=variant))
+        text = unknown_name(self.kind, name, self._entries)
+        raise UserError(f"{self.section_key}: {text}")
 
     def options_of(self, section: Section) -> Options:
-        """The options of the component that `section.name` selects."""
+        """The options of the component that `section.name` selects; UserError if it is unclear."""
         entry = self[section.name]
-        return entry.options() if entry.key is None else getattr(section, entry.key)
+        key = entry.section_of(section)
+        if key is None and entry.sections:
+            home, keys = self.section_key.rpartition(".")[0], " and ".join(entry.sections)
+            raise UserError(
+                f"{self.section_key}: {section.name} is chosen by its options: give one of the "
+                f"sections {keys} of {home}, and only one"
+            )
+        return NoOptions() if key is None else getattr(section, key)
 
     def build(self, section: Section, **context: Any) -> Any:
         """Build the component that `section.name` selects from its own options and the context."""
@@ -117,16 +156,19 @@ def compose(base: type[SectionType], *registries: Registry) -> type[SectionType]
     parts: dict[str, Any] = {}
     for registry in registries:
         for name in registry.names():
-            entry = registry[name]
-            if entry.key is not None and entry.key not in base.model_fields:
-                text = f"options of {registry.kind} {name}"
-                parts[entry.key] = (
-                    entry.options,
-                    Field(default_factory=entry.options, description=text),
-                )
+            for key, kind in registry[name].sections.items():
+                if key not in base.model_fields:
+                    text = f"options of {registry.kind} {name}"
+                    parts[key] = (kind, Field(default_factory=kind, description=text))
     made = create_model(base.__name__, __base__=base, __module__=base.__module__, **parts)
     made.choices = registries
     return made
+
+
+def _family(name: str) -> str:
+    """`timm/resnet18` -> `timm/*`; "" for a plain name."""
+    library, slash, variant = name.partition("/")
+    return library + ANY if slash and variant else ""
 
 
 def _where(component: Any) -> str:

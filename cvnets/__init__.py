@@ -1,7 +1,8 @@
 """Light-weight networks for classification, detection and segmentation."""
 
 from cvnets.api import create_model, list_models
-from cvnets.weights.load import LoadReport, load_weights
+from cvnets.weights.fit import LoadReport
+from cvnets.weights.load import load_weights
 
 __version__ = "0.1.0"
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from config.errors import UserError, suggestion
 from config.options import Options
+from config.registry import Entry
 from cvnets.kinds import CLASSIFIERS
 from cvnets.layers.style import LayerStyle
 from cvnets.models.classification import VARIANT_NAMES
@@ -30,7 +31,7 @@ def create_model(
     name: str,
     *,
     n_classes: int = 1000,
-    classifier_dropout: float = 0.0,
+    classifier_dropout: float | None = None,
     output_stride: int | None = None,
     style: LayerStyle | None = None,
     **options: Any,
@@ -50,7 +51,7 @@ def create_model(
     if fixed := given.keys() & options.keys():
         raise UserError(f"{name} fixes {', '.join(sorted(fixed))}: build {registered} to choose it")
     entry = CLASSIFIERS[registered]
-    chosen = _options(name, entry.options, {**given, **options})
+    chosen = _options(name, entry, {**given, **options})
     default_style = getattr(entry.component, "family_style", LayerStyle())
     return entry.component(
         chosen,
@@ -61,13 +62,26 @@ def create_model(
     )
 
 
-def _options(name: str, kind: type[Options], given: Mapping[str, Any]) -> Options:
-    """`kind` filled with `given`; UserError that names every mistake in one line."""
+def _options(name: str, entry: Entry, given: Mapping[str, Any]) -> Options:
+    """The options of `entry` filled with `given`; UserError that names every mistake in one line.
+
+    Of several option classes the one is meant that alone knows all keys given.
+    """
+    kinds = list(entry.sections.values()) or [entry.options]
+    fields = {field for kind in kinds for field in kind.fields()}
     for key in given:
-        if key not in kind.fields():
-            raise UserError(f"{name} has no option {key!r} - {suggestion(key, kind.fields())}")
+        if key not in fields:
+            raise UserError(f"{name} has no option {key!r} - {suggestion(key, fields)}")
+    fitting = [kind for kind in kinds if given.keys() <= kind.fields().keys()]
+    if len(fitting) != 1:
+        own = [
+            sorted(kind.fields().keys() - set.intersection(*(set(k.fields()) for k in kinds)))
+            for kind in kinds
+        ]
+        groups = " or ".join(f"({', '.join(keys)})" for keys in own)
+        raise UserError(f"{name} is chosen by its options: give those of one group, {groups}")
     try:
-        return kind(**given)
+        return fitting[0](**given)
     except ValidationError as error:
         texts = (_one_line(problem) for problem in error.errors())
         raise UserError(f"{name}: {'; '.join(texts)}") from None

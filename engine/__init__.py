@@ -1,6 +1,6 @@
 """The engine: recipes, tasks, training, evaluation.
 
-`load_recipe`, `build_model`, `train` and `evaluate` are the stable Python API.
+`load_recipe`, `build_model`, `train`, `evaluate` and `load` are the stable Python API.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+    from engine.predictor import Predictor
     from engine.recipe import Recipe
 
-__all__ = ["build_model", "evaluate", "load_recipe", "train"]
+__all__ = ["build_model", "evaluate", "load", "load_recipe", "train"]
 
 
 def load_recipe(source: str | Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> Recipe:
@@ -46,3 +47,23 @@ def evaluate(recipe: Recipe) -> dict[str, Any]:
     from engine.evaluation import evaluate as run
 
     return run(recipe)
+
+
+def load(checkpoint: str | Path, overrides: Iterable[str] = ()) -> Predictor:
+    """A network that was trained here, ready for `predict(image)`.
+
+    `checkpoint`: weights of a run folder, which carry their recipe and classes; `overrides`:
+    `key=value` words that win over the recipe, e.g. `common.plugins=my_backbone.py`, which a
+    recipe found in a file never imports by itself. UserError for other files.
+    """
+    from engine.parts import build_task
+    from engine.predictor import Predictor
+    from engine.pretrained import check_complete, recipe_of
+
+    recipe, metadata = recipe_of(checkpoint, overrides)
+    task = build_task(recipe)
+    task.class_names = tuple(metadata["classes"])
+    model = task.build_model()
+    if task.weights is not None:
+        check_complete(task.weights, str(checkpoint))
+    return Predictor(task, model)

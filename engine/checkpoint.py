@@ -7,18 +7,18 @@ import json
 import math
 import os
 import shutil
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from config.errors import UserError
-from cvnets.weights.load import read_checkpoint
+from cvnets.weights.files import METADATA, import_safetensors, read_checkpoint
 
 STATE = "training_checkpoint_last.pt"
-METADATA = "cvnets"
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -72,10 +72,24 @@ def save_state(folder: Path, state: Mapping[str, Any]) -> None:
 
 
 def save_weights(path: Path, model: nn.Module, metadata: Mapping[str, Any]) -> None:
-    """Write a bare state dict with official names; `metadata` (JSON types) travels in its _metadata."""
-    state = model.state_dict()
-    state._metadata[METADATA] = dict(metadata)  # type: ignore[attr-defined]
-    write_atomically(path, lambda file: torch.save(state, file))
+    """Write a bare state dict with official names; `metadata` (JSON types) travels with it."""
+    write_weights(path, model.state_dict(), metadata)
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write a bare state dict, by the ending for torch.load or as safetensors.
+
+    `metadata` travels in `_metadata["cvnets"]`, which load_state_dict ignores; in safetensors as
+    JSON in the header.
+    """
+    if path.suffix == ".safetensors":
+        header = {METADATA: json.dumps(finite(metadata)), "format": "pt"}
+        content = import_safetensors(path).torch.save(dict(state), header)
+        write_atomically(path, lambda file: file.write(content))
+        return
+    bare = OrderedDict(state)
+    bare._metadata = getattr(state, "_metadata", {}) | {METADATA: dict(metadata)}  # type: ignore[attr-defined]
+    write_atomically(path, lambda file: torch.save(bare, file))
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -22,6 +22,9 @@ except ModuleNotFoundError as error:  # the guard is hidden, too
 COMMANDS = {
     "train": "train from a recipe, or continue a run: cvnets train RECIPE [key=value ...]",
     "eval": "evaluate weights: cvnets eval RECIPE|CHECKPOINT [key=value ...]",
+    "check": "which channel order weights expect: cvnets check WEIGHTS --data DIR",
+    "convert": "weights as another library names them: cvnets convert WEIGHTS OUT --to timm",
+    "profile": "parameters, multiply-accumulates and activations: cvnets profile NAME|RECIPE",
     "list": "what is registered, and which recipes are shipped: cvnets list [KIND]",
     "explain": "type, default, meaning and origin of an option: cvnets explain KEY [RECIPE]",
     "shapes": "generate a data set: cvnets shapes --layout imagefolder --out DIR",

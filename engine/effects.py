@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cvnets.kinds import CLASSIFIERS
 from engine.recipe import Recipe
 
 
@@ -14,6 +15,8 @@ def without_effect(recipe: Recipe) -> list[str]:
     vbs = getattr(recipe.sampler, "vbs", None)
     growing = vbs is not None and vbs.scale_inc
     by_steps = recipe.scheduler.is_iteration_based
+    network = CLASSIFIERS[classifier.name].component
+    fixed = getattr(network, "fixed_activation", False)
     mit = "model.classification.mit.transformer_norm_layer"
     table = [
         ("scheduler.max_epochs", by_steps, "is_iteration_based counts max_iterations instead"),
@@ -26,6 +29,10 @@ def without_effect(recipe: Recipe) -> list[str]:
             "model.classification.activation.neg_slope",
             not classifier.activation.name,
             "no name is given",
+        ),
+        *(
+            (key, fixed, f"{classifier.name} has its own activations")
+            for key in ("model.activation.name", "model.classification.activation.name")
         ),
         ("sampler.vbs.ep_intervals", not growing, "sampler.vbs.scale_inc is false"),
         ("sampler.vbs.min_scale_inc_factor", not growing, "sampler.vbs.scale_inc is false"),

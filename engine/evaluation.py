@@ -6,12 +6,12 @@ from itertools import zip_longest
 from typing import Any
 
 from config.errors import UserError
-from cvnets.weights.load import load_state
 from engine.checkpoint import write_json
 from engine.distributed import StopSignal, join_world
 from engine.observers.observer import EvaluationRecord, build_observers
 from engine.parts import build_evaluator, build_sampler, build_task, place, use_numerics
 from engine.precision import Precision
+from engine.pretrained import PRETRAINED, check_complete
 from engine.recipe import Recipe
 from engine.run_folder import make_folder
 from engine.task import Task
@@ -26,7 +26,7 @@ def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
     weights = recipe.model.classification.pretrained
     if weights is None:
         raise UserError(
-            "model.classification.pretrained: evaluation needs weights; set it to a file, or give "
+            f"{PRETRAINED}: evaluation needs weights; set it to a file, or give "
             "a checkpoint in place of the recipe"
         )
     task = build_task(recipe)
@@ -36,7 +36,7 @@ def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
         use_numerics(recipe)
         precision = Precision(recipe.common, world.device)
         model = place(task.build_model(), recipe, world)
-        check_classes(task, weights)
+        check_weights(task)
         loss = task.build_loss().to(world.device)
         evaluator = build_evaluator(task, source, size, loss, precision, world, stop)
         folder = make_folder(recipe) if world.is_main else None  # not after hours of evaluation
@@ -56,13 +56,17 @@ def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
         return report
 
 
-def check_classes(task: Task, weights: str) -> None:
-    """UserError if the weights carry other class names, or another order, than the data have."""
-    trained = load_state(weights)[1].get("classes") or list(task.class_names)
+def check_weights(task: Task) -> None:
+    """UserError unless the task has loaded whole weights, for the classes of the data in order."""
+    key, report = PRETRAINED, task.weights
+    if report is None:
+        raise UserError(f"{key}: the task {type(task).__name__} loads no weights to evaluate")
+    check_complete(report, key)
+    trained = report.metadata.get("classes") or list(task.class_names)
     if list(task.class_names) != trained:
         pairs = zip_longest(trained, task.class_names)
         number, (theirs, ours) = next((n, p) for n, p in enumerate(pairs) if p[0] != p[1])
         raise UserError(
-            f"model.classification.pretrained: {weights}: class {number} is {theirs!r} in the weights "
-            f"and {ours!r} in the data; evaluate on the classes that it was trained on"
+            f"{key}: {report.path}: class {number} is {theirs!r} in the weights and {ours!r} in the "
+            "data; evaluate on the classes that it was trained on"
         )

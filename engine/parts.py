@@ -111,15 +111,15 @@ def build_evaluator(
 
 
 def weights_metadata(task: Task) -> dict[str, Any]:
-    """What travels with the weights: task, classes, and the whole recipe, as JSON types."""
+    """What travels with the weights: task, classes, preprocessing, the recipe, as JSON types."""
     recipe = {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in flat(task.recipe).items()
     }
     return {
-        "format": 1,
+        "format": 2,
         "task": task_name(task.recipe),
         "classes": list(task.class_names),
-        "channel_order": "RGB",
+        "preprocessing": task.preprocessing().as_json(),
         "recipe": recipe,
     }

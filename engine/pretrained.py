@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from config.errors import UserError, under
+from cvnets.weights.files import read_weights
 from cvnets.weights.fit import LoadReport
 from cvnets.weights.load import load_weights
 from cvnets.weights.preprocessing import Preprocessing
+from engine.reading import load_recipe
+from engine.recipe import Recipe
 
 if TYPE_CHECKING:
     from engine.task import Task
 
 log = logging.getLogger(__name__)
+PRETRAINED = "model.classification.pretrained"
 NORMALIZATION = "image_augmentation.to_tensor.mean_std_normalization"
+
+
+def recipe_of(checkpoint: str | Path, overrides: Iterable[str]) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe that weights of ours carry, with themselves as `pretrained`, and their metadata.
+
+    Plugins that it names are not imported. UserError for a file without a recipe.
+    """
+    metadata = read_weights(checkpoint).metadata
+    if not isinstance(metadata.get("recipe"), dict):
+        raise UserError(
+            f"{checkpoint}: carries no recipe; use cvnets eval RECIPE {PRETRAINED}={checkpoint}"
+        )
+    mapping = metadata["recipe"] | {PRETRAINED: str(checkpoint)}
+    place = f"the recipe in {checkpoint}"
+    return load_recipe(mapping, overrides, plugins=False, place=place), metadata
 
 
 def load_pretrained(model: nn.Module, task: Task, key: str, path: str) -> LoadReport:

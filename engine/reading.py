@@ -24,6 +24,7 @@ from config.source import (
     override,
     put,
 )
+from cvnets.kinds import CLASSIFIERS
 from data.kinds import SAMPLERS
 from engine.kinds import METRICS, OBSERVERS, TASKS
 from engine.recipe import RECIPES, Recipe, recipe_type
@@ -189,6 +190,7 @@ def _unbuildable(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
     parts: tuple[Callable[[], object], ...] = (
         lambda: SCHEDULES.build(recipe.scheduler, plan=recipe.scheduler.plan()),
         lambda: SAMPLERS.build(recipe.sampler, batch_size=recipe.dataset.train_batch_size0),
+        lambda: CLASSIFIERS.options_of(recipe.model.classification),
     )
     for build in parts:
         try:

@@ -14,6 +14,7 @@ from cvnets.kinds import CLASSIFIERS
 from cvnets.layers.activation import ActivationOptions, ActivationOverride
 from cvnets.layers.init import LayerOptions
 from cvnets.layers.norm import NormalizationOptions
+from cvnets.weights.preprocessing import SourceName
 from data.datasets.section import DatasetSection
 from data.kinds import CLASSIFICATION_DATASETS, SAMPLERS
 from data.sampler.section import SamplerSection
@@ -37,7 +38,9 @@ class ClassifierSection(Section):
     name: str = Field("mobilevit", description="which network")
     n_classes: int | None = Field(None, ge=1, description="classes; null: as many as the data have")
     pretrained: str | None = Field(None, description="weights to start from, a file")
-    classifier_dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the last layer")
+    classifier_dropout: float | None = Field(
+        None, ge=0, lt=1, description="dropout before the last layer; null: the network's own rate"
+    )
     gradient_checkpointing: bool = Field(False, description="recompute stages instead of storing")
     activation: ActivationOverride = Field(
         default_factory=ActivationOverride,
@@ -64,6 +67,11 @@ class ModelSection(Options):
     )
     ignore_missing_scopes: str = Field(
         "", description="entries that a weights file may lack: regular expressions, by commas"
+    )
+    weights_source: SourceName = Field(
+        "auto",
+        description="where a weights file comes from, if its names do not tell; it decides between "
+        "RGB and BGR",
     )
     rename_scopes_map: tuple[tuple[str, str], ...] = Field(
         (), description="[pattern, replacement] pairs applied to the keys of a weights file"

@@ -35,15 +35,11 @@ def _selected(options: Options, name: str) -> bool:
     """Whether sub-section `name` belongs to the section itself or to its selected component."""
     if not isinstance(options, Section) or not options.choices:
         return True
-    owners = {
-        registry[entry].key: entry for registry in options.choices for entry in registry.names()
-    }
-    if name not in owners:
+    entries = [registry[entry] for registry in options.choices for entry in registry.names()]
+    if not any(name in entry.sections for entry in entries):
         return True
-    return any(
-        options.name in registry and registry[options.name].key == name
-        for registry in options.choices
-    )
+    chosen = [registry[options.name] for registry in options.choices if options.name in registry]
+    return any(entry.section_of(options) == name for entry in chosen)
 
 
 def resolved_yaml(recipe: Recipe) -> str:

@@ -11,6 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from config.errors import UserError
+from cvnets.weights.fit import LoadReport
+from cvnets.weights.preprocessing import Preprocessing
 from data.loader import Source
 from data.sample import Batch
 from engine.recipe import Recipe
@@ -26,9 +29,13 @@ class Example:
 
 
 class Task(ABC):
-    """Built once per run from the recipe. `class_names` may be empty where there are no classes."""
+    """Built once per run from the recipe. `class_names` may be empty where there are no classes.
+
+    `weights`: the report on the pretrained weights that `build_model` has loaded, if any.
+    """
 
     class_names: tuple[str, ...] = ()
+    weights: LoadReport | None = None
 
     def __init__(self, recipe: Recipe):
         self.recipe = recipe
@@ -47,6 +54,11 @@ class Task(ABC):
 
     def check(self) -> None:  # noqa: B027 - nothing to check is the usual case
         """Look at the recipe before any data is read; UserError for what cannot work."""
+
+    def preprocessing(self) -> Preprocessing:
+        """What the recipe does to an image in evaluation; it travels with the weights."""
+        norm = self.recipe.image_augmentation.to_tensor.mean_std_normalization
+        return Preprocessing(mean=norm.mean, std=norm.std) if norm.enable else Preprocessing()
 
     def prepare(self, batch: Batch, *, training: bool) -> tuple[Tensor, Any]:
         """Images for the network (float [B, 3, H, W], RGB in [0, 1] unless normalised), targets.
@@ -67,6 +79,10 @@ class Task(ABC):
             mean = images.new_tensor(norm.mean)[:, None, None]
             images = images.sub_(mean).div_(images.new_tensor(norm.std)[:, None, None])
         return images
+
+    def predict(self, model: nn.Module, image: npt.NDArray[np.uint8]) -> Any:
+        """What `model` says of one image, uint8 [H, W, 3] RGB of any size."""
+        raise UserError(f"the task {type(self).__name__} makes no predictions of single images")
 
     def example(self, batch: Batch, outputs: Any, place: int) -> Example | None:
         """Image `place` of an evaluated batch as a picture; None if the task draws none."""

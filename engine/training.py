@@ -13,7 +13,6 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from config.errors import UserError, under
-from cvnets.weights.load import load_weights
 from data.loader import Source
 from data.sampler.plan import RunPlan
 from data.sampler.section import Sampler
@@ -35,6 +34,7 @@ from engine.parts import (
     weights_metadata,
 )
 from engine.precision import Precision
+from engine.pretrained import load_pretrained
 from engine.progress import Progress
 from engine.recipe import Recipe
 from engine.results import Results
@@ -140,9 +140,7 @@ class Assembly:
         torch.manual_seed(hashed(common.seed, INIT))
         model = self.task.build_model()
         if common.finetune:
-            with under("common.finetune", common.finetune):
-                report = load_weights(model, common.finetune)
-            log.info("%s", "\n".join(report.lines()))
+            load_pretrained(model, self.task, "common.finetune", common.finetune)
         model = place(model, recipe, self.world)
         groups = parameter_groups(
             model,

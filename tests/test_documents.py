@@ -6,6 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+
+import cvnets
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -65,6 +68,36 @@ def test_python_of_the_readme(workplace, monkeypatch):
     exec(block.replace('"scheduler.max_epochs=1"', quick), names)
     assert names["model"].classifier.fc.out_features == 10
     assert 0 <= names["summary"]["top1"] <= 100
+
+
+def test_python_of_its_page(workplace, monkeypatch):
+    """The blocks one after the other, with two epochs at 32 pixels in place of five at 256."""
+    monkeypatch.chdir(workplace)
+    small = '"sampler.bs": {"crop_size_width": 32, "crop_size_height": 32}, "dataset.workers": 0, '
+    names = {}
+    for block in re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), flags=re.S
+    ):
+        block = block.replace('"scheduler.max_epochs": 5', small + '"scheduler.max_epochs": 1')
+        exec(block.replace("daisy/1.jpg", "across/001.jpg"), names)
+    assert names["logits"].shape == (2, 10)
+    assert names["report"].share == 1
+    assert names["card"].parameters == 1_272_024
+    assert set(names["found"].probabilities) == {"across", "down", "slant"}
+    assert sum(names["found"].probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_commands_of_the_page_on_weights(workplace, command):
+    """In order: the converted file of the second command is what the others convert."""
+    weights = cvnets.create_model("mobilevit_xx_small", n_classes=3).state_dict()
+    torch.save(weights, workplace / "mobilevit_xxs.pt")
+    lines = [shlex.split(line) for line in commands(ROOT / "docs/weights.md")]
+    for words in lines:
+        assert words[0] == "cvnets"
+        quick = [*QUICK, *SMALL] if words[1] == "train" else []
+        quick += ["--size", "32"] if words[1] == "check" else []
+        command(*words[1:], *quick, cwd=workplace)
+    assert [words[1] for words in lines] == ["train", "check", *["convert"] * 4]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 import torch
 
+import cvnets
 from engine.command_line import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -129,6 +130,30 @@ def all_of(*steps: Prepare) -> Prepare:
     return lambda folder: [step(folder) for step in steps]
 
 
+def network(change: Callable[[dict], object] = lambda state: None, prefix: str = "") -> Prepare:
+    """Save the entries of MobileViT-XXS as w.pt, after a change."""
+
+    def run(folder: Path) -> None:
+        state = cvnets.create_model("mobilevit_xx_small", n_classes=3).state_dict()
+        change(state)
+        torch.save({prefix + key: value for key, value in state.items()}, folder / "w.pt")
+
+    return run
+
+
+def without(*names: str) -> Callable[[dict], object]:
+    """Take out all entries that begin so."""
+    return lambda state: [state.pop(key) for key in list(state) if key.startswith(names)]
+
+
+def normalised(folder: Path) -> None:
+    """Save weights of the tiny network that were trained on normalised images."""
+    weights = torch.load(folder / WEIGHTS, weights_only=True)
+    about = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "channel_order": "RGB"}
+    weights._metadata["cvnets"] = {"format": 2, "preprocessing": about}
+    torch.save(weights, folder / "w.pt")
+
+
 class RunsCode:
     """What a hostile file holds: unpickling it would call os.system."""
 
@@ -160,6 +185,10 @@ def without_gpu() -> contextlib.AbstractContextManager:
 
 WEIGHTS = "results/run/checkpoint_best.pt"
 EVAL = f"eval recipe.yaml model.classification.pretrained={WEIGHTS}"
+MIT = (
+    "eval recipe.yaml model.classification.name=mobilevit model.classification.mit.mode=xx_small "
+    "model.classification.pretrained=w.pt"
+)
 AGAIN = "train recipe.yaml common.auto_resume=true"
 JPEG = "data/val/a/0.jpg"
 
@@ -336,6 +365,59 @@ CASES = {
             "a checkpoint without a recipe",
             words="eval w.pt",
             prepare=save("w.pt", {"a": torch.zeros(1)}),
+        ),
+        Case(
+            "MobileViT weights that do not say whether they saw RGB", words=MIT, prepare=network()
+        ),
+        Case(
+            "a source that cannot be",
+            words=f"{MIT} model.weights_source=timm",
+            prepare=network(),
+        ),
+        Case(
+            "a source that does not exist",
+            words=f"{MIT} model.weights_source=cvnets",
+            prepare=network(),
+        ),
+        Case(
+            "two entries are missing",
+            words=f"{MIT} model.weights_source=cvnets-main",
+            prepare=network(
+                without("layer_1.0.block.red_1x1.block.norm.bias", "conv_1.block.conv")
+            ),
+        ),
+        Case(
+            "the weights of another size",
+            words=f"{MIT} model.weights_source=cvnets-main model.classification.mit.mode=small",
+            prepare=network(),
+        ),
+        Case(
+            "scopes that leave most of the backbone random",
+            words=f"{MIT} model.weights_source=cvnets-main model.resume_exclude_scopes=layer_5.*",
+            prepare=network(),
+        ),
+        Case(
+            "the weights of a detector in an evaluation",
+            words=f"{MIT} model.weights_source=cvnets-main",
+            prepare=network(without("classifier", "conv_1x1_exp"), "encoder."),
+        ),
+        Case(
+            "weights that saw other images than the recipe feeds",
+            words="train recipe.yaml model.classification.pretrained=w.pt common.run_label=b",
+            after_run=True,
+            prepare=normalised,
+        ),
+        Case("converting over a file", words="convert w.pt w.pt", prepare=network()),
+        Case("converting to an unknown ending", words="convert w.pt w.onnx", prepare=network()),
+        Case(
+            "converting to a library that lacks the network",
+            words="convert w.pt x.pt --to torchvision",
+            prepare=network(),
+        ),
+        Case(
+            "checking on data of other classes",
+            words="check w.pt --data data",
+            prepare=network(),
         ),
         Case(
             "a folder for a checkpoint",

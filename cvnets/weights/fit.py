@@ -23,7 +23,7 @@ class Network:
     """What loading has to know of a network: its entries, and what of it may start anew.
 
     `head`: the parts that depend on the number of classes; `behind`: further parts that files of
-    detection and segmentation networks lack. Both are names of direct children.
+    detection and segmentation networks lack. Both are names of modules.
     """
 
     state: Mapping[str, Tensor]
@@ -45,12 +45,16 @@ class Network:
 
     def in_head(self, key: str) -> bool:
         """Whether an entry belongs to the head."""
-        return key.split(".", 1)[0] in self.head
+        return _is_in(key, self.head)
 
     def share_of_backbone(self, keys: Collection[str]) -> float:
         """Elements of the backbone that are among `keys`, over all of them; 0 .. 1."""
         sizes = {k: v.numel() for k, v in self.state.items() if not self.in_head(k)}
         return sum(sizes[key] for key in sizes if key in keys) / max(1, sum(sizes.values()))
+
+
+def _is_in(key: str, parts: Iterable[str]) -> bool:
+    return any(key.startswith(f"{part}.") for part in parts)
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,7 @@ def _may_start_anew(
                 anew[key] = "another number of classes"
         elif network.in_head(key) and without_head:
             anew[key] = "the file has no classifier"
-        elif backbone_only and key in missing and key.split(".", 1)[0] in network.behind:
+        elif backbone_only and key in missing and _is_in(key, network.behind):
             anew[key] = "detection and segmentation go without it"
     return anew
 

@@ -50,19 +50,26 @@ class EvaluationTransform:
         return Sample(self._pixels(image, key), target, image.shape[:2])
 
     def _pixels(self, image: Image, key: SampleKey) -> Tensor:
-        resize, crop = self.options.resize, self.options.center_crop
-        base: Extent = min(key.height, key.width) + RESIZE_MARGIN
-        extent = resize.size if resize.enable else base
+        extent, size = evaluation_extents(self.options, key.height, key.width)
+        mode = INTERPOLATIONS[self.options.resize.interpolation]
         out: Tensor = v2.functional.resize(
-            as_tensor(image),
-            _pair_or_side(extent),
-            INTERPOLATIONS[resize.interpolation],
-            antialias=True,
+            as_tensor(image), _pair_or_side(extent), mode, antialias=True
         )
-        size = crop.size if crop.enable else (key.height, key.width)
-        if isinstance(extent, tuple) and not crop.enable:
-            return out
-        return v2.functional.center_crop(out, _pair(size))
+        return out if size is None else v2.functional.center_crop(out, list(size))
+
+
+def evaluation_extents(
+    options: ImageAugmentationSection, height: int, width: int
+) -> tuple[Extent, tuple[int, int] | None]:
+    """Pixels of resize (short side, or height and width) and of the centre crop, None for no crop.
+
+    `height`, `width`: the base size of the sampler, which counts where the recipe says nothing.
+    """
+    resize, crop = options.resize, options.center_crop
+    extent = resize.size if resize.enable else min(height, width) + RESIZE_MARGIN
+    if isinstance(extent, tuple) and not crop.enable:
+        return extent, None
+    return extent, _pair(crop.size) if crop.enable else (height, width)
 
 
 def as_tensor(image: Image) -> Tensor:
@@ -70,8 +77,8 @@ def as_tensor(image: Image) -> Tensor:
     return torch.from_numpy(image).permute(2, 0, 1)
 
 
-def _pair(size: Extent) -> list[int]:
-    return [size, size] if isinstance(size, int) else list(size)
+def _pair(size: Extent) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
 
 
 def _pair_or_side(size: Extent) -> list[int]:

@@ -17,6 +17,7 @@ from typing import NoReturn
 from config.errors import UserError
 from config.source import normal_key
 
+SHORT = {"weights_source": "model.weights_source"}  # what other commands spell so, too
 _ASSIGNMENT = re.compile(r"[A-Za-z_][\w.-]*=")
 
 
@@ -66,6 +67,7 @@ def _option(name: str, rest: list[str], found: RecipeArguments) -> None:
     """`--key value ...`, `--key=value`, or `--flag`, with its values taken off `rest`."""
     name, equals, value = name.partition("=")
     key = normal_key(name)
+    key = SHORT.get(key, key)
     values = [value] if equals else []
     if key == "common.override_kwargs":
         while rest and not rest[0].startswith("-"):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -12,9 +10,6 @@ from rich.table import Table
 from config.errors import UserError
 from engine.allocator import keep_large_blocks
 from engine.commands.arguments import is_main, read_arguments, start_logging
-
-if TYPE_CHECKING:
-    from engine.recipe import Recipe
 
 log = logging.getLogger(__name__)
 USAGE = """usage: cvnets eval RECIPE model.classification.pretrained=WEIGHTS [key=value ...] [-q] [-v]
@@ -36,10 +31,11 @@ def run(words: list[str]) -> int:
     start_logging(arguments)
     keep_large_blocks()
     from engine.evaluation import evaluate
+    from engine.pretrained import recipe_of
     from engine.reading import load_recipe, located
 
-    if arguments.recipe.endswith((".pt", ".pth")):
-        recipe = _recipe_of(Path(arguments.recipe), arguments.overrides)
+    if arguments.recipe.endswith((".pt", ".pth", ".safetensors")):
+        recipe, _ = recipe_of(arguments.recipe, arguments.overrides)
     else:
         recipe = load_recipe(arguments.recipe, arguments.overrides)
     for note in recipe.notes:
@@ -54,18 +50,3 @@ def run(words: list[str]) -> int:
         Console().print(table)
         print(f"pictures: {recipe.common.results_loc}/{recipe.common.run_label}/predictions.png")
     return 0
-
-
-def _recipe_of(checkpoint: Path, overrides: list[str]) -> Recipe:
-    from cvnets.weights.load import load_state
-    from engine.reading import load_recipe
-
-    _, metadata = load_state(checkpoint)
-    if not isinstance(metadata.get("recipe"), dict):
-        raise UserError(
-            f"{checkpoint}: carries no recipe; use cvnets eval RECIPE "
-            f"model.classification.pretrained={checkpoint}"
-        )
-    mapping = metadata["recipe"] | {"model.classification.pretrained": str(checkpoint)}
-    place = f"the recipe in {checkpoint}"
-    return load_recipe(mapping, overrides, plugins=False, place=place)

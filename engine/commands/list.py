@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from config.errors import UserError, suggestion
-from config.registry import Registry
+from config.plugins import load_plugins
+from config.registry import ANY, Registry
 from engine.commands.arguments import Arguments
 
 
@@ -16,8 +19,14 @@ def run(words: list[str]) -> int:
     """Print what is registered, or the shipped recipes; exit code 0."""
     parser = Arguments("cvnets list", description="what can stand in a recipe")
     parser.add_argument("kind", nargs="?", help="models, samplers, losses, recipes, ...")
+    parser.add_argument("pattern", nargs="?", help="models only: names, e.g. 'mobilevit_v2_*'")
     parser.add_argument("--plugins", nargs="+", default=[], help="files or modules to import first")
     arguments = parser.parse_args(words)
+    if arguments.kind == "models":
+        _models(arguments.pattern or "*", arguments.plugins)
+        return 0
+    if arguments.pattern is not None:
+        raise UserError(f"cvnets list {arguments.kind}: takes no pattern, only models do")
     kinds = _kinds(arguments.plugins)
     if arguments.kind is None:
         print("cvnets list KIND, where KIND is one of: " + ", ".join([*kinds, "recipes"]))
@@ -33,9 +42,6 @@ def run(words: list[str]) -> int:
 
 
 def _kinds(plugins: list[str]) -> Mapping[str, Registry]:
-    from pathlib import Path
-
-    from config.plugins import load_plugins
     from cvnets.kinds import CLASSIFIERS
     from data.kinds import CLASSIFICATION_DATASETS, SAMPLERS
     from engine.kinds import METRICS, OBSERVERS, TASKS
@@ -58,13 +64,86 @@ def _kinds(plugins: list[str]) -> Mapping[str, Registry]:
     }
 
 
-def _table(kind: str, registry: Registry) -> None:
-    table = Table("name", "options", "what it is", title=f"{kind} ({registry.section_key})")
-    for name in registry.names():
+def _table(kind: str, registry: Registry, names: list[str] | None = None) -> None:
+    table = Table(title=f"{kind} ({registry.section_key})")
+    table.add_column("name, and where its options stand", no_wrap=True)
+    table.add_column("what it is")
+    section = registry.section_key.rpartition(".")[0]
+    for name in registry.names() if names is None else names:
         entry = registry[name]
-        section = registry.section_key.rpartition(".")[0]
-        options = f"{section}.{entry.key}.*" if entry.key else ""
-        table.add_row(name, options, entry.summary)
+        options = (f"  {section}.{key}.*" for key in entry.sections)
+        table.add_row("\n".join((name, *options)), entry.summary)
+    Console().print(table)
+
+
+def _models(pattern: str, plugins: list[str]) -> None:
+    """What is registered, and the variants with their parameters; of other libraries the names."""
+    from cvnets import list_models
+    from cvnets.kinds import CLASSIFIERS
+    from cvnets.models.classification import VARIANT_NAMES
+
+    load_plugins(plugins, folder=Path.cwd())
+    registered = [name for name in CLASSIFIERS.names() if fnmatchcase(name, pattern)]
+    variants = [name for name in list_models(pattern) if name in VARIANT_NAMES]
+    elsewhere = _names_elsewhere(pattern)
+    if not (registered or variants or elsewhere):
+        hint = suggestion(pattern, [*list_models(), *CLASSIFIERS.names()])
+        raise UserError(f"cvnets list models: no name matches {pattern!r} - {hint}")
+    if registered:
+        _table("models", CLASSIFIERS, registered)
+    if variants:
+        _variants(variants)
+    for name in elsewhere:
+        print(name)
+
+
+def _names_elsewhere(pattern: str) -> list[str]:
+    """`timm/*mobile*` -> the networks of timm that match; none for a pattern without a library."""
+    from cvnets.kinds import CLASSIFIERS
+
+    library, _, inner = pattern.partition("/")
+    if library not in LIBRARIES or f"{library}{ANY}" not in CLASSIFIERS.names():
+        return []
+    try:
+        return [f"{library}/{name}" for name in LIBRARIES[library]() if fnmatchcase(name, inner)]
+    except ImportError:
+        raise UserError(
+            f"cvnets list models: {library} is not installed; pip install {library}"
+        ) from None
+
+
+def _timm_names() -> list[str]:
+    import timm
+
+    names: list[str] = timm.list_models()
+    return names
+
+
+def _torchvision_names() -> list[str]:
+    from torchvision import models
+
+    names: list[str] = models.list_models(module=models)
+    return names
+
+
+LIBRARIES = {"timm": _timm_names, "torchvision": _torchvision_names}
+
+
+def _variants(names: list[str]) -> None:
+    from cvnets import create_model
+    from cvnets.models.classification import VARIANT_NAMES
+    from cvnets.profile import on_meta
+
+    table = Table(title="variants, with 1000 classes")
+    table.add_column("variant", no_wrap=True)
+    table.add_column("name and options")
+    table.add_column("parameters", justify="right", no_wrap=True)
+    for name in names:
+        registered, options = VARIANT_NAMES[name]
+        given = (f"{key}={value}" for key, value in options.items())
+        with on_meta():
+            parameters = sum(p.numel() for p in create_model(name).parameters())
+        table.add_row(name, " ".join((registered, *given)), f"{parameters:,}")
     Console().print(table)
 
 

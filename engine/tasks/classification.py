@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-import logging
+from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from config.errors import UserError, under
+from config.errors import UserError
 from config.registry import NoOptions
 from cvnets.kinds import CLASSIFIERS
 from cvnets.layers.style import LayerStyle
-from cvnets.weights.load import load_weights
-from data.kinds import CLASSIFICATION_DATASETS
+from cvnets.weights.preprocessing import Preprocessing
+from data.kinds import CLASSIFICATION_DATASETS, SAMPLERS
 from data.loader import Source
-from data.sample import Batch
-from data.transforms.classification import EvaluationTransform, TrainingTransform
+from data.sample import Batch, SampleKey
+from data.sampler.plan import Size
+from data.transforms.classification import (
+    EvaluationTransform,
+    TrainingTransform,
+    evaluation_extents,
+)
 from engine.kinds import TASKS
+from engine.pretrained import PRETRAINED, load_pretrained
 from engine.recipe import ModelSection, Recipe
 from engine.task import Example, Task
 from loss_fn.kinds import CLASSIFICATION_LOSSES
 
-log = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Classified:
+    """The probability of every class by name, the likeliest first; they add up to 1."""
+
+    probabilities: dict[str, float]
+
+    @property
+    def label(self) -> str:
+        """The likeliest class."""
+        return next(iter(self.probabilities))
 
 
 @TASKS.register("classification")
@@ -82,21 +100,44 @@ class Classification(Task):
             )
         model = build_classifier(self.recipe.model, classes)
         if section.pretrained:
-            with under("model.classification.pretrained", section.pretrained):
-                report = load_weights(
-                    model,
-                    section.pretrained,
-                    exclude=self.recipe.model.resume_exclude_scopes,
-                    ignore_missing=self.recipe.model.ignore_missing_scopes,
-                    rename=self.recipe.model.rename_scopes_map,
-                )
-            log.info("%s", "\n".join(report.lines()))
+            self.weights = load_pretrained(model, self, PRETRAINED, section.pretrained)
         return model
+
+    def preprocessing(self) -> Preprocessing:
+        """Normalisation as in all tasks; resize and crop of the evaluation."""
+        base = self._base()
+        resize, crop = evaluation_extents(self.recipe.image_augmentation, base.height, base.width)
+        return replace(
+            super().preprocessing(),
+            resize=resize,
+            crop=crop,
+            interpolation=self.recipe.image_augmentation.resize.interpolation,
+        )
 
     def build_loss(self) -> nn.Module:
         """The loss of `loss.classification`."""
         loss: nn.Module = CLASSIFICATION_LOSSES.build(self.recipe.loss.classification)
         return loss
+
+    def predict(self, model: nn.Module, image: npt.NDArray[np.uint8]) -> Classified:
+        """The classes of the image as evaluation sees it: resized and cropped."""
+        base = self._base()
+        transform = EvaluationTransform(self.recipe.image_augmentation)
+        sample = transform(image, 0, SampleKey(0, base.height, base.width, 0))
+        device = next(model.parameters()).device
+        probabilities = model(self.scale(sample.image[None].to(device)))[0].float().softmax(0)
+        return Classified(
+            {
+                self.class_names[index]: float(probabilities[index])
+                for index in probabilities.argsort(descending=True).tolist()
+            }
+        )
+
+    def _base(self) -> Size:
+        """The image size of evaluation."""
+        section, batch = self.recipe.sampler, self.recipe.dataset.eval_batch_size0
+        base: Size = SAMPLERS.build(section, batch_size=batch).base
+        return base
 
     def example(self, batch: Batch, outputs: Tensor, place: int) -> Example:
         """The image with its class and probability, and the right class if it is another."""

@@ -4,7 +4,7 @@ import pytest
 from pydantic import Field
 
 from config.errors import UserError
-from config.options import Options
+from config.options import Options, Section
 from config.registry import NoOptions, Registry, compose
 
 
@@ -48,6 +48,74 @@ def test_a_section_has_a_part_per_component_with_options(engines, read):
     assert read.mistakes("name: sail\np: {litres: 0}", kind=section) == [
         "r.yaml:2: p.litres: must be above 0 ('0' given)"
     ]
+
+
+@pytest.fixture
+def boats():
+    """A component that is chosen by its section, and one for all names of a library."""
+    made = Registry("boat", section="lake.boat.name", context={"crew": "how many"})
+
+    class Oars(Options):
+        """Rowed."""
+
+        count: int = Field(2, description="oars")
+
+    class Sails(Options):
+        """Sailed."""
+
+        area: float = Field(9.0, description="square metres")
+
+    @made.register("dinghy", options={"oars": Oars, "sails": Sails})
+    def dinghy(options, *, crew):
+        """Rowed or sailed."""
+        return type(options).__name__, crew
+
+    @made.register("yard/*", key="yard", options=Sails)
+    def yard(options, *, crew, variant):
+        """Any boat of the yard."""
+        return variant, options.area, crew
+
+    class BoatSection(Section):
+        """What swims."""
+
+        name: str = Field("dinghy", description="which boat")
+
+    return made, compose(BoatSection, made)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("oars: {count: 4}", "Oars"),
+        ("sails: {}", "Sails"),
+        ("oars: null\nsails: {}", "Sails"),
+    ],
+)
+def test_the_section_given_chooses_the_component(boats, read, text, kind):
+    made, section = boats
+    assert made.build(read(text, kind=section), crew=2) == (kind, 2)
+
+
+@pytest.mark.parametrize("text", ["", "oars: {}\nsails: {}"])
+def test_neither_or_both_sections_choose_nothing(boats, read, text):
+    made, section = boats
+    with pytest.raises(UserError) as error:
+        made.build(read(text, kind=section), crew=2)
+    assert str(error.value) == (
+        "lake.boat.name: dinghy is chosen by its options: give one of the sections oars and sails "
+        "of lake.boat, and only one"
+    )
+
+
+def test_a_name_can_stand_for_a_whole_library(boats, read):
+    made, section = boats
+    chosen = read("name: yard/laser\nyard: {area: 7}", kind=section)
+    assert made.build(chosen, crew=1) == ("laser", 7, 1)
+    assert "yard/laser" in made
+    assert made.names() == ["dinghy", "yard/*"]
+    for name in ("yard/", "yards/laser", "dinghy/laser"):
+        assert name not in made
+        assert "no boat is called" in read.mistakes(f"name: {name}", kind=section)[0]
 
 
 def test_an_unknown_name_lists_the_near_ones(engines, read):

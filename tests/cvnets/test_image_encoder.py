@@ -9,36 +9,62 @@ import torch
 
 import cvnets
 from config.errors import UserError
+from cvnets.kinds import CLASSIFIERS
 from cvnets.models import encoder
+from cvnets.models.classification import VARIANT_NAMES
 from cvnets.models.strides import plan_strides
 
-CLASSIFIERS = cvnets.list_models()
+# The smallest network of every kind of block: these run, of the others only the shapes are checked.
+SMALLEST = [
+    "mobilevit_xx_small", "mobilevit_v2_0.5", "mobilevit_v3_xx_small", "mobilevit_v3_0.5",
+    "mobilenetv1_0.25", "mobilenetv2_0.25", "mobilenetv3_small", "resnet18", "resnet50",
+    "efficientnet_b0", "vit_tiny",
+]  # fmt: skip
+OUTPUT_STRIDES = [(name, stride) for name in SMALLEST for stride in (8, 16, 32)]
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
-@pytest.mark.parametrize("output_stride", [None, 8, 16, 32])
+def test_every_family_is_among_the_smallest():
+    families = {VARIANT_NAMES[name][0] for name in SMALLEST}
+    assert families == {name for name in CLASSIFIERS.names() if "*" not in name}
+
+
+@pytest.mark.parametrize(
+    ("name", "output_stride"), [*((name, None) for name in VARIANT_NAMES), *OUTPUT_STRIDES]
+)
 def test_maps_have_the_channels_and_strides_stated(name, output_stride):
     with torch.device("meta"):
         network = cvnets.create_model(name, output_stride=output_stride, n_classes=7)
-        maps = network.features(torch.rand(2, 3, 128, 96))
-        logits = network(torch.rand(2, 3, 128, 96))
+        maps = network.features(torch.rand(2, 3, 128, 64))
+        logits = network(torch.rand(2, 3, 128, 64))
     assert list(maps) == list(network.channels) == list(network.strides)
+    assert {"l2", "l3", "l4", "l5"} <= maps.keys()
     for level, value in maps.items():
         stride = network.strides[level]
-        assert value.shape == (2, network.channels[level], 128 // stride, 96 // stride)
+        assert value.shape == (2, network.channels[level], 128 // stride, 64 // stride)
     assert network.strides["l5"] == (output_stride or 32)
     assert logits.shape == (2, 7)
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
-@pytest.mark.parametrize("levels", [["l1"], ["l3", "l4"], ["l3", "l4", "l5"], ["l2", "l5_exp"]])
+@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize("levels", [["l2"], ["l3", "l4", "l5"], ["l2", "l5_exp"]])
 def test_every_parameter_of_a_backbone_is_used(name, levels):
     backbone = cvnets.create_model(name).as_backbone(levels)
     maps = backbone.features(IMAGES)
     assert list(maps) == list(backbone.channels) == list(backbone.strides) == levels
     torch.stack([value.square().sum() for value in maps.values()]).sum().backward()
     assert [key for key, value in backbone.named_parameters() if value.grad is None] == []
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_start_values_carry_signal_and_gradient(name):
+    """Neither dies out nor explodes on the way through a fresh network in training."""
+    network = cvnets.create_model(name, n_classes=10)
+    logits = network(IMAGES)
+    logits.square().mean().backward()
+    assert 1e-3 < float(logits.detach().std()) < 30
+    stem = next(value for value in network.parameters() if value.ndim == 4)
+    assert 1e-7 < float(stem.grad.std()) < 1e3
 
 
 def test_a_backbone_is_the_network_cut_short():
@@ -98,7 +124,21 @@ def test_strides_become_dilation():
         cvnets.create_model("mobilevit_xx_small", output_stride=12)
 
 
-def test_gradient_checkpointing_changes_nothing_but_memory():
+@pytest.mark.parametrize("name", SMALLEST)
+def test_gradient_checkpointing_changes_nothing_but_memory(name):
+    plain = cvnets.create_model(name, n_classes=5, classifier_dropout=0.1).double()
+    frugal = copy.deepcopy(plain)
+    frugal.gradient_checkpointing = True
+    for network in (plain, frugal):
+        torch.manual_seed(3)
+        network(IMAGES.double()).square().sum().backward()
+    for (key, a), b in zip(plain.named_parameters(), frugal.parameters(), strict=True):
+        torch.testing.assert_close(b.grad, a.grad, rtol=1e-8, atol=1e-10, msg=key)
+    for (key, a), b in zip(plain.named_buffers(), frugal.buffers(), strict=True):
+        assert torch.equal(a, b), key
+
+
+def test_gradient_checkpointing_keeps_dropout_and_runs_stages_twice():
     plain = cvnets.create_model(
         "mobilevit_xx_small", n_classes=5, dropout=0.1, attn_dropout=0.1, classifier_dropout=0.1
     ).double()

@@ -18,7 +18,8 @@ from cvnets.models.classification.mobilevit import MobileViTOptions
 
 def test_names_and_patterns():
     assert cvnets.list_models("mobilevit_*small") == [
-        "mobilevit_small", "mobilevit_x_small", "mobilevit_xx_small",
+        "mobilevit_small", "mobilevit_v3_small", "mobilevit_v3_x_small",
+        "mobilevit_v3_xx_small", "mobilevit_x_small", "mobilevit_xx_small",
     ]  # fmt: skip
     assert cvnets.list_models("*no such*") == []
     assert set(cvnets.list_models("mobilevit_x*")) < set(cvnets.list_models())
@@ -93,7 +94,7 @@ def test_the_component_is_built_without_a_recipe():
     entry = CLASSIFIERS["mobilevit"]
     network = entry.component(MobileViTOptions(mode="xx_small"), style=LayerStyle(), num_classes=2)
     assert network(IMAGES).shape == (2, 2)
-    assert (entry.key, entry.options) == ("mit", MobileViTOptions)
+    assert entry.sections == {"mit": MobileViTOptions}
 
 
 IMAGES = torch.rand(2, 3, 32, 32)

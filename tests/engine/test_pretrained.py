@@ -82,7 +82,7 @@ def test_another_number_of_classes_starts_with_the_table(
 def test_an_evaluation_needs_all_weights(small_recipe, trained, image_folder, tmp_path):
     changes = two_classes(image_folder, tmp_path)
     recipe = load_recipe(small_recipe | changes | {PRETRAINED: str(trained / "checkpoint_best.pt")})
-    with pytest.raises(UserError, match="2 entries would start anew .*another number of classes"):
+    with pytest.raises(UserError, match=r"2 entries would start anew .*another number of classes"):
         evaluate(recipe)
 
 
