@@ -213,6 +213,16 @@ def test_list_shows_what_is_registered(capsys):
         assert expected.get(kind, "") in capsys.readouterr().out
 
 
+def test_list_shows_named_weights(capsys):
+    assert main(["list", "weights", "mobilevit_*small"]) == 0
+    shown = capsys.readouterr().out
+    assert "mobilevit_xx_small" in shown
+    assert "cvnets-v0.1" in shown
+    assert "69" in shown
+    assert main(["list", "weights", "mobilevit_s"]) == 2
+    assert "no name matches 'mobilevit_s' - did you mean mobilevit_small" in capsys.readouterr().err
+
+
 def test_list_shows_the_users_own(capsys):
     assert main(["list", "models", "--plugins", str(PLUGIN)]) == 0
     out = capsys.readouterr().out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from pydantic import Field
 from torch import Generator, Tensor, nn
@@ -50,16 +50,17 @@ def initialise(
 ) -> None:
     """Fill the convolutions and linear layers of `network`; norms become 1 and 0, biases 0.
 
-    Kaiming keeps the variance of the gradient in convolutions (fan_out) and of the signal in
+    Convolutions of 1x1 with a bias are linear layers: no norm behind them evens out their scale
+    (separable attention, squeeze-excitation). Kaiming keeps the variance of the gradient in convolutions (fan_out) and of the signal in
     linear layers (fan_in). Numbers come from `generator`, else from torch's global one.
     """
     for module in network.modules():
-        if isinstance(module, _CONVS):
-            _fill(module.weight, options.conv_init, options.conv_init_std_dev, "fan_out", generator)
-        elif isinstance(module, nn.Linear):
+        if _is_linear(module):
             _fill(
                 module.weight, options.linear_init, options.linear_init_std_dev, "fan_in", generator
             )
+        elif isinstance(module, _CONVS):
+            _fill(module.weight, options.conv_init, options.conv_init_std_dev, "fan_out", generator)
         elif isinstance(module, _NORMS):
             if module.weight is not None:
                 init.ones_(module.weight)
@@ -67,6 +68,12 @@ def initialise(
             continue
         if module.bias is not None:
             init.zeros_(module.bias)
+
+
+def _is_linear(module: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
+    if isinstance(module, nn.Conv2d):
+        return module.kernel_size == (1, 1) and module.bias is not None
+    return isinstance(module, nn.Linear)
 
 
 def _fill(

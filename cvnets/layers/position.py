@@ -15,7 +15,7 @@ PositionResize = Literal["tokens", "grid"]
 
 
 class PositionTable(nn.Module):
-    """A table of `side` * `side` positions, resized to the grid at hand.
+    """Adds a table of `side` * `side` positions, resized to the grid at hand.
 
     `resize_along` "tokens" interpolates linearly over the one row of tokens, whatever the shape of
     the grid; "grid" interpolates bilinearly in two dimensions, so that a token keeps its place in
@@ -34,13 +34,12 @@ class PositionTable(nn.Module):
         else:
             self.register_buffer("pos_embed", sinusoids(side * side, dim), persistent=False)
 
-    def forward(self, grid: tuple[int, int]) -> Tensor:
-        """(rows, columns) of the tokens -> [1, rows * columns, dim]."""
-        rows, columns = grid
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Tokens [B, rows * columns, dim], row by row, of a grid (rows, columns): the same shape."""
         if self.resize_along == "grid":
             table = self.pos_embed[0].transpose(1, 2).reshape(1, -1, self.side, self.side)
-            return resize(table, grid).flatten(2).transpose(1, 2)
-        return resize(self.pos_embed, (rows * columns, self.pos_embed.shape[3]))[0]
+            return tokens + resize(table, grid).flatten(2).transpose(1, 2)
+        return tokens + resize(self.pos_embed, (tokens.shape[1], tokens.shape[2]))[0]
 
     def extra_repr(self) -> str:
         return f"side={self.side}, resize_along={self.resize_along}"

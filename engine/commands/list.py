@@ -15,27 +15,34 @@ from config.registry import ANY, Registry
 from engine.commands.arguments import Arguments
 
 
+FURTHER = ("weights", "recipes")  # what can be listed besides the registries
+
+
 def run(words: list[str]) -> int:
     """Print what is registered, or the shipped recipes; exit code 0."""
     parser = Arguments("cvnets list", description="what can stand in a recipe")
-    parser.add_argument("kind", nargs="?", help="models, samplers, losses, recipes, ...")
-    parser.add_argument("pattern", nargs="?", help="models only: names, e.g. 'mobilevit_v2_*'")
+    parser.add_argument("kind", nargs="?", help="models, weights, samplers, losses, recipes, ...")
+    parser.add_argument("pattern", nargs="?", help="models, weights: names, e.g. 'mobilevit_v2_*'")
     parser.add_argument("--plugins", nargs="+", default=[], help="files or modules to import first")
     arguments = parser.parse_args(words)
     if arguments.kind == "models":
         _models(arguments.pattern or "*", arguments.plugins)
         return 0
+    if arguments.kind == "weights":
+        _weights(arguments.pattern or "*")
+        return 0
     if arguments.pattern is not None:
-        raise UserError(f"cvnets list {arguments.kind}: takes no pattern, only models do")
+        text = "takes no pattern, only models and weights do"
+        raise UserError(f"cvnets list {arguments.kind}: {text}")
     kinds = _kinds(arguments.plugins)
     if arguments.kind is None:
-        print("cvnets list KIND, where KIND is one of: " + ", ".join([*kinds, "recipes"]))
+        print("cvnets list KIND, where KIND is one of: " + ", ".join([*kinds, *FURTHER]))
         return 0
     if arguments.kind == "recipes":
         _recipes()
         return 0
     if arguments.kind not in kinds:
-        hint = suggestion(arguments.kind, [*kinds, "recipes"])
+        hint = suggestion(arguments.kind, [*kinds, *FURTHER])
         raise UserError(f"cvnets list: no kind is called {arguments.kind!r} - {hint}")
     _table(arguments.kind, kinds[arguments.kind])
     return 0
@@ -145,6 +152,25 @@ def _variants(names: list[str]) -> None:
             parameters = sum(p.numel() for p in create_model(name).parameters())
         table.add_row(name, " ".join((registered, *given)), f"{parameters:,}")
     Console().print(table)
+
+
+def _weights(pattern: str) -> None:
+    """The named weights that match, and what was published of them."""
+    from cvnets.weights.zoo import named_weights
+
+    table = named_weights()
+    found = [weights for name, weights in table.items() if fnmatchcase(name, pattern)]
+    if not found:
+        hint = suggestion(pattern, table)
+        raise UserError(f"cvnets list weights: no name matches {pattern!r} - {hint}")
+    rows = Table(title="named weights (model.classification.pretrained)")
+    rows.add_column("name", no_wrap=True)
+    for title in ("release", "data", "published"):
+        rows.add_column(title)
+    for weights in found:
+        figures = (f"{e.metric} {e.value:g} ({e.source})" for e in weights.expected)
+        rows.add_row(weights.name, weights.release, weights.dataset, "\n".join(figures))
+    Console().print(rows)
 
 
 def _recipes() -> None:

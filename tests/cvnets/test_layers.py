@@ -271,6 +271,16 @@ def test_start_values_have_the_spread_asked_for(name, std, conv, linear):
         assert made[3].weight.abs().max().item() == pytest.approx(math.sqrt(3) * linear, rel=0.01)
 
 
+def test_a_projection_of_pixels_starts_as_a_linear_layer():
+    """With a bias and without a norm behind it, a 1x1 convolution is one; with a norm it is none."""
+    made = nn.Sequential(nn.Conv2d(256, 512, 1), nn.Conv2d(256, 512, 1, bias=False))
+    options = LayerOptions(conv_init="normal", conv_init_std_dev=0.5, linear_init_std_dev=0.02,
+                           linear_init="normal")  # fmt: skip
+    initialise(made, options, torch.Generator().manual_seed(0))
+    assert made[0].weight.std().item() == pytest.approx(0.02, rel=0.03)
+    assert made[1].weight.std().item() == pytest.approx(0.5, rel=0.03)
+
+
 def test_start_values_of_norms_and_biases():
     made = network()
     for parameter in made.parameters():

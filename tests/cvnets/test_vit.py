@@ -1,0 +1,410 @@
+"""ViT against the official figures, torchvision, and hand-made cases."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.ops import StochasticDepth
+
+import cvnets
+from config.errors import UserError
+from cvnets.models.classification import vit
+
+TINY = "classification/vit_tiny"
+LEVELS = ["l2", "l3", "l4", "l5", "l5_exp"]
+
+
+@pytest.fixture(scope="module")
+def tiny(reference):
+    return reference.fill(cvnets.create_model("vit_tiny"))
+
+
+def called(module):
+    """A list that fills with what `module` gives."""
+    results = []
+    module.register_forward_hook(lambda *call: results.append(call[2]))
+    return results
+
+
+def positions(network, rows, columns):
+    """What the position embedding adds to the tokens of a grid: [rows, columns, dim]."""
+    tokens = torch.zeros(1, rows * columns, 192)
+    with torch.no_grad():
+        added = network.pos_embed["pos_embed"](tokens, (rows, columns))
+    return added.unflatten(1, (rows, columns))[0]
+
+
+# --- the official figures ------------------------------------------------------------------------
+
+
+def test_names_shapes_and_order_are_the_official_ones(reference):
+    network = cvnets.create_model("vit_tiny")
+    own = [(key, list(value.shape)) for key, value in network.state_dict().items()]
+    assert own == list(reference.figures(TINY)["state"].items())
+
+
+def test_logits_are_the_official_ones_at_every_size(tiny, reference):
+    figures = reference.figures(TINY)
+    runs = [figures, *figures["extra_inputs"]]
+    assert len(runs) == 2
+    for run in runs:
+        with torch.no_grad():
+            logits = tiny(reference.images(run["input_shape"]))
+        assert reference.error(run["outputs"]["logits"], logits) <= 1
+
+
+def test_multiply_accumulates_are_the_official_ones(tiny, reference):
+    images = reference.images([1, 3, 224, 224])
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        tiny(images)
+    expected = reference.figures(TINY)["macs"]["torch_flop_counter_half"]
+    assert counter.get_total_flops() // 2 == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "dim", "depth", "parameters"),
+    [
+        ("tiny", 192, 12, 5_618_344),
+        ("small", 384, 12, 21_944_680),
+        ("base", 768, 12, 86_724_328),
+        ("large", 1024, 24, None),
+        ("huge", 1280, 32, None),
+    ],
+)
+def test_sizes_of_all_variants(mode, dim, depth, parameters):
+    with torch.device("meta"):
+        network = cvnets.create_model(f"vit_{mode}")
+    stem = dim // 4
+    by_hand = (
+        (3 * 16 * stem + 2 * stem) + (stem * 4 * stem + 2 * stem) + (stem * 4 * dim + dim)
+        + 197 * dim
+        + depth * (12 * dim * dim + 13 * dim)
+        + 2 * dim
+        + 1001 * dim + 1000 - dim
+    )  # fmt: skip
+    assert sum(value.numel() for value in network.parameters()) == (parameters or by_hand)
+    assert parameters in (None, by_hand)
+    assert len(network.state_dict()) == 20 + 12 * depth
+
+
+# --- torchvision ---------------------------------------------------------------------------------
+
+
+def torchvision_twin(network):
+    """The same network built of torchvision's VisionTransformer, whose stem ends with one
+    convolution more: here an identity."""
+    from torchvision.models.vision_transformer import ConvStemConfig, VisionTransformer
+
+    def gelu(inplace):
+        return nn.GELU()
+
+    stem = [
+        ConvStemConfig(48, 4, 4, activation_layer=gelu),
+        ConvStemConfig(48, 2, 2, activation_layer=gelu),
+        ConvStemConfig(192, 2, 2, norm_layer=None, activation_layer=None),
+    ]
+    peer = VisionTransformer(224, 16, 12, 3, 192, 768, conv_stem_configs=stem).double().eval()
+    theirs = {
+        "cls_token": "class_token",
+        "post_transformer_norm": "encoder.ln",
+        "classifier": "heads.head",
+    }
+    for i in range(3):
+        theirs[f"patch_emb.{i}.block.conv"] = f"conv_proj.conv_bn_relu_{i}.0"
+        theirs[f"patch_emb.{i}.block.norm"] = f"conv_proj.conv_bn_relu_{i}.1"
+    for i in range(12):
+        ours, block = f"transformer.{i}.pre_norm_", f"encoder.layers.encoder_layer_{i}."
+        theirs[f"{ours}mha.0"] = f"{block}ln_1"
+        theirs[f"{ours}mha.1.out_proj"] = f"{block}self_attention.out_proj"
+        theirs[f"{ours}ffn.0"] = f"{block}ln_2"
+        theirs[f"{ours}ffn.1"] = f"{block}mlp.0"
+        theirs[f"{ours}ffn.4"] = f"{block}mlp.3"
+    state = {
+        "conv_proj.conv_last.weight": torch.eye(192)[:, :, None, None],
+        "conv_proj.conv_last.bias": torch.zeros(192),
+    }
+    for key, value in network.state_dict().items():
+        module, _, leaf = key.rpartition(".")
+        if key == "pos_embed.pos_embed.pos_embed":
+            state["encoder.pos_embedding"] = F.pad(value[0], (0, 0, 1, 0))
+        elif module.endswith("qkv_proj"):
+            block = f"encoder.layers.encoder_layer_{module.split('.')[1]}"
+            state[f"{block}.self_attention.in_proj_{leaf}"] = value
+        else:
+            state[theirs[key] if key in theirs else f"{theirs[module]}.{leaf}"] = value
+    peer.load_state_dict(state)
+    return peer
+
+
+def test_logits_equal_those_of_torchvision(tiny, reference):
+    peer = torchvision_twin(tiny)
+    images = reference.images([2, 3, 224, 224])
+    with torch.no_grad():
+        expected = peer(images)
+        assert (tiny(images) - expected).abs().max() < 1e-10 * expected.std()
+
+
+# --- options -------------------------------------------------------------------------------------
+
+
+def test_without_class_token_the_mean_of_all_tokens_is_classified(reference):
+    network = reference.fill(cvnets.create_model("vit_tiny", no_cls_token=True))
+    assert "cls_token" not in network.state_dict()
+    tokens = called(network.post_transformer_norm)
+    with torch.no_grad():
+        logits = network(reference.images([2, 3, 64, 48]))
+    assert tokens[0].shape == (2, 12, 192)
+    torch.testing.assert_close(logits, network.classifier(tokens[0].mean(1)))
+
+
+def test_sinusoidal_positions_are_fixed():
+    network = cvnets.create_model("vit_tiny", sinusoidal_pos_emb=True)
+    assert not [key for key in network.state_dict() if "pos_embed" in key]
+    table = positions(network, 14, 14).flatten(0, 1)
+    for token, channel in ((0, 0), (3, 0), (7, 51), (195, 190), (100, 191)):
+        angle = token / 10000 ** (channel // 2 * 2 / 192)
+        expected = math.cos(angle) if channel % 2 else math.sin(angle)
+        assert float(table[token, channel]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_positions_resized_over_the_grid_keep_their_place():
+    """A table that grows linearly along rows stays linear along rows, and constant in them."""
+    network = cvnets.create_model("vit_tiny", pos_emb_resize="grid")
+    table = network.pos_embed["pos_embed"]
+    rows = torch.arange(14.0)[:, None, None].expand(14, 14, 192)
+    with torch.no_grad():
+        table.pos_embed.copy_(rows.reshape(1, 1, 196, 192))
+    finer = positions(network, 28, 7)
+    row_by_row = torch.arange(28) / 2 - 0.25
+    torch.testing.assert_close(finer[1:-1], row_by_row[1:-1, None, None].expand(26, 7, 192))
+    assert torch.equal(positions(network, 14, 14), rows)
+    table.resize_along = "tokens"
+    official = positions(network, 28, 14)
+    assert official[1].max() > official[1].min()
+    assert torch.equal(positions(network, 14, 14), rows)
+
+
+def test_norm_layer_chooses_epsilon():
+    def epsilons(**options):
+        network = cvnets.create_model("vit_tiny", **options)
+        return {m.eps for m in network.modules() if isinstance(m, nn.LayerNorm)}
+
+    assert epsilons() == {1e-6}
+    assert epsilons(norm_layer="layer_norm_fp32") == {1e-5}
+    with pytest.raises(UserError, match="norm_layer"):
+        cvnets.create_model("vit_tiny", norm_layer="batch_norm")
+
+
+def test_dropouts_and_stochastic_depth_stand_where_they_should():
+    network = cvnets.create_model(
+        "vit_tiny", dropout=0.2, stochastic_dropout=0.11, classifier_dropout=0.4
+    )
+    rates = {name: m.p for name, m in network.named_modules() if isinstance(m, nn.Dropout)}
+    assert rates.pop("token_dropout") == 0.2
+    assert rates.pop("classifier_dropout") == 0.4
+    for block in range(12):
+        for place in ("mha.2", "ffn.3", "ffn.5"):
+            assert rates.pop(f"transformer.{block}.pre_norm_{place}") == 0.2
+    assert rates == {}
+    depths = [(m.p, m.mode) for m in network.modules() if isinstance(m, StochasticDepth)]
+    linear = [round(0.01 * block, 6) for block in range(1, 12) for _ in range(2)]
+    assert [round(p, 6) for p, _ in depths] == linear
+    assert {mode for _, mode in depths} == {"row"}
+    plain = cvnets.create_model("vit_tiny")
+    assert list(network.state_dict()) == list(plain.state_dict())
+    assert not [m for m in plain.modules() if isinstance(m, StochasticDepth)]
+
+
+def test_use_pytorch_mha_changes_nothing(tiny, reference):
+    images = reference.images([1, 3, 48, 64])
+    other = reference.fill(cvnets.create_model("vit_tiny", use_pytorch_mha=True))
+    with torch.no_grad():
+        assert torch.equal(other(images), tiny(images))
+
+
+@pytest.mark.parametrize(("segments", "parts"), [(1, 1), (5, 5), (40, 12)])
+def test_checkpoint_segments_change_nothing_but_memory(monkeypatch, segments, parts):
+    torch.manual_seed(4)
+    plain = cvnets.create_model(
+        "vit_tiny", n_classes=5, dropout=0.1, stochastic_dropout=0.5, checkpoint_segments=segments
+    ).double()
+    frugal = copy.deepcopy(plain)
+    frugal.gradient_checkpointing = True
+    lengths = []
+    recompute = vit.run_recomputed
+    monkeypatch.setattr(
+        vit,
+        "run_recomputed",
+        lambda stage, maps: lengths.append(len(stage)) or recompute(stage, maps),
+    )
+    images = torch.rand(2, 3, 32, 32, dtype=torch.float64)
+    ran = []
+    for network in (plain, frugal):
+        network.transformer[3].register_forward_pre_hook(lambda *call, of=network: ran.append(of))
+        torch.manual_seed(3)
+        network(images).square().sum().backward()
+    assert [network is frugal for network in ran] == [False, True, True]
+    assert (len(lengths), sum(lengths)) == (parts, 12)
+    for (key, a), b in zip(plain.named_parameters(), frugal.parameters(), strict=True):
+        torch.testing.assert_close(b.grad, a.grad, rtol=1e-9, atol=1e-11, msg=key)
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(64, 96), (33, 47), (1, 1), (70, 40)])
+@pytest.mark.parametrize("output_stride", [None, 8, 16])
+def test_any_image_size(size, output_stride):
+    with torch.device("meta"):
+        network = cvnets.create_model("vit_tiny", n_classes=7, output_stride=output_stride)
+        images = torch.rand(2, 3, *size)
+        maps = network.features(images)
+        assert network(images).shape == (2, 7)
+    assert list(maps) == list(network.channels) == list(network.strides) == LEVELS
+    for level, stride in zip(LEVELS, (4, 8, 16, 32, 32), strict=True):
+        stride = min(stride, output_stride or 32)
+        assert network.strides[level] == stride
+        assert maps[level].shape == (2, 192, *(-(-side // stride) for side in size))
+
+
+def test_incomplete_patches_are_completed_by_zeros(tiny, reference):
+    images = reference.images([2, 3, 33, 47])
+    with torch.no_grad():
+        torch.testing.assert_close(tiny(images), tiny(F.pad(images, (0, 1, 0, 15))))
+        cut, whole = tiny.features(images), tiny.features(F.pad(images, (0, 1, 0, 15)))
+    for level, value in cut.items():
+        height, width = value.shape[2:]
+        torch.testing.assert_close(value, whole[level][:, :, :height, :width])
+
+
+def test_output_stride_8_puts_a_token_between_any_two(tiny, reference):
+    images = reference.images([1, 3, 64, 96])
+    dense = cvnets.create_model("vit_tiny", output_stride=8).double().eval()
+    dense.load_state_dict(tiny.state_dict())
+    with torch.no_grad():
+        plain, finer = tiny.patch_emb(images), dense.patch_emb(images)
+        assert finer.shape == (1, 192, 8, 12)
+        torch.testing.assert_close(finer[:, :, ::2, ::2], plain)
+        maps = dense.features(images)
+    assert torch.equal(maps["l3"], maps["l5"])
+    assert not torch.equal(finer[:, :, 1::2, 1::2], plain)
+
+
+def test_output_strides_that_do_not_exist_are_refused():
+    with pytest.raises(UserError, match="output_stride: 12 is not possible"):
+        cvnets.create_model("vit_tiny", output_stride=12)
+
+
+# --- as a backbone -------------------------------------------------------------------------------
+
+
+def test_maps_are_the_tokens_in_their_places_and_resampled(tiny, reference):
+    images = reference.images([2, 3, 64, 96])
+    tokens = called(tiny.post_transformer_norm)
+    with torch.no_grad():
+        maps = tiny.features(images)
+    assert maps["l4"].shape == (2, 192, 4, 6)
+    for row, column in ((0, 0), (1, 4), (3, 5)):
+        assert torch.equal(maps["l4"][:, :, row, column], tokens[0][:, 1 + row * 6 + column])
+    finer = F.interpolate(maps["l4"], scale_factor=2, mode="bilinear")
+    torch.testing.assert_close(maps["l3"], finer)
+    pooled = maps["l4"].unflatten(3, (3, 2)).unflatten(2, (2, 2)).mean((3, 5))
+    torch.testing.assert_close(maps["l5"], pooled)
+    assert torch.equal(maps["l5_exp"], maps["l5"])
+    assert maps["l2"].shape == (2, 192, 16, 24)
+
+
+@pytest.mark.parametrize("options", [{}, {"use_simple_fpn": True}, {"no_cls_token": True}])
+@pytest.mark.parametrize("levels", [["l2"], ["l3", "l4", "l5"], ["l4"], ["l5_exp"]])
+def test_every_parameter_of_a_backbone_is_used(options, levels):
+    backbone = cvnets.create_model("vit_tiny", **options).as_backbone(levels)
+    maps = backbone.features(torch.rand(1, 3, 64, 64))
+    assert list(maps) == list(backbone.channels) == list(backbone.strides) == levels
+    torch.stack([value.square().sum() for value in maps.values()]).sum().backward()
+    assert [key for key, value in backbone.named_parameters() if value.grad is None] == []
+    with pytest.raises(RuntimeError, match=r"cut by as_backbone.*use features"):
+        backbone(torch.rand(1, 3, 64, 64))
+
+
+def test_a_backbone_is_the_network_without_its_classifier(tiny, reference):
+    images = reference.images([1, 3, 64, 64])
+    network = copy.deepcopy(tiny)
+    names = list(network.state_dict())
+    backbone = network.as_backbone(["l5", "l3"])
+    assert backbone is network
+    assert list(network.state_dict()) == [n for n in names if not n.startswith("classifier.")]
+    with torch.no_grad():
+        cut, whole = backbone.features(images), tiny.features(images)
+    assert list(cut) == ["l3", "l5"]
+    assert all(torch.equal(cut[level], whole[level]) for level in cut)
+    with pytest.raises(ValueError, match=r"ViT has the levels l2, .*; asked for: l1"):
+        tiny.features(images, levels=["l1"])
+
+
+def test_simple_pyramid_is_that_of_the_paper(reference):
+    """Every level recomputed from the weights, layer by layer."""
+    network = cvnets.create_model("vit_tiny", use_simple_fpn=True).double()
+    classes = cvnets.create_model("vit_tiny").state_dict()
+    assert list(network.state_dict()) == list(classes)  # a classifier has no pyramid
+    with pytest.raises(RuntimeError, match="the learnt pyramid comes with as_backbone"):
+        network.features(torch.rand(1, 3, 64, 64))
+    backbone = network.as_backbone(["l2", "l3", "l4", "l5"])
+    assert set(backbone.channels.values()) == {256}
+    assert next(backbone.simple_fpn.parameters()).dtype == torch.float64
+    reference.fill(backbone)
+    images = reference.images([2, 3, 64, 96])
+    tokens = called(backbone.post_transformer_norm)
+    with torch.no_grad():
+        maps = backbone.features(images)
+    native = tokens[0][:, 1:].transpose(1, 2).unflatten(2, (4, 6))
+    pyramid = backbone.simple_fpn
+
+    def norm(value, layer):
+        mean, var = value.mean(1, keepdim=True), value.var(1, keepdim=True, unbiased=False)
+        scaled = (value - mean) / (var + 1e-6).sqrt()
+        return scaled * layer.weight[:, None, None] + layer.bias[:, None, None]
+
+    def finish(value, layers):
+        value = norm(F.conv2d(value, layers[0].weight), layers[1])
+        return norm(F.conv2d(value, layers[2].weight, padding=1), layers[3])
+
+    def double(value, layer):
+        return F.conv_transpose2d(value, layer.weight, layer.bias, stride=2)
+
+    once, twice = pyramid["l3"], pyramid["l2"]
+    expected = {
+        "l2": finish(double(F.gelu(norm(double(native, twice[0]), twice[1])), twice[3]), twice[4:]),
+        "l3": finish(double(native, once[0]), once[1:]),
+        "l4": finish(native, pyramid["l4"]),
+        "l5": finish(F.max_pool2d(native, 2), pyramid["l5"][1:]),
+    }
+    for level, value in expected.items():
+        torch.testing.assert_close(maps[level], value, msg=level)
+
+
+@pytest.mark.parametrize("output_stride", [None, 8, 16])
+def test_simple_pyramid_has_the_strides_stated(output_stride):
+    network = cvnets.create_model("vit_tiny", use_simple_fpn=True, output_stride=output_stride)
+    backbone = network.as_backbone(["l2", "l3", "l5", "l5_exp"])
+    assert list(backbone.simple_fpn) == ["l2", "l3", "l5"]
+    maps = backbone.eval().features(torch.rand(1, 3, 80, 33))
+    for level, value in maps.items():
+        stride = backbone.strides[level]
+        assert value.shape == (1, 256, -(-80 // stride), -(-33 // stride))
+
+
+def test_start_values():
+    torch.manual_seed(0)
+    network = cvnets.create_model("vit_tiny")
+    assert float(network.cls_token.detach().abs().max()) == 0.0
+    table = network.pos_embed["pos_embed"].pos_embed
+    assert float(table.detach().std()) == pytest.approx(0.02, rel=0.05)
+    linear = network.transformer[5].pre_norm_ffn[1].weight
+    assert float(linear.detach().std()) == pytest.approx(0.02, rel=0.05)
+    assert isinstance(network.transformer[0].pre_norm_ffn[2], nn.GELU)
