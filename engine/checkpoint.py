@@ -84,7 +84,8 @@ def write_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str
     """
     if path.suffix == ".safetensors":
         header = {METADATA: json.dumps(finite(metadata)), "format": "pt"}
-        content = import_safetensors(path).torch.save(dict(state), header)
+        dense = {key: value.contiguous() for key, value in state.items()}  # it takes no others
+        content = import_safetensors(path).torch.save(dense, header)
         write_atomically(path, lambda file: file.write(content))
         return
     bare = OrderedDict(state)

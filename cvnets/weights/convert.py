@@ -116,7 +116,7 @@ def convert(
         "format": 2,
         "preprocessing": replace(about, channel_order=order).as_json(),
     }
-    return {key: value.contiguous() for key, value in written.items()}, metadata
+    return written, metadata
 
 
 def _dialect(family: str, target: str) -> Dialect:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import cvnets
+from cvnets.weights.zoo import find
 
 
 class Net(nn.Sequential):
@@ -279,4 +280,45 @@ def test_metadata_tell_the_channel_order(file, message):
     assert message(cvnets.load_weights, model, path, source="cvnets-main") == (
         f"{path}: is known to expect BGR images, other than weights of cvnets-main; "
         "set model.weights_source to auto"
+    )
+
+
+# --- named weights -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache of fetched weights that holds the first release's MobileViT-XXS."""
+    monkeypatch.setenv("CVNETS_CACHE", str(tmp_path))
+    source = cvnets.create_model("mobilevit_xx_small")
+    torch.save(source.state_dict(), tmp_path / "mobilevit_xx_small.pt")
+    return source
+
+
+def test_the_table_of_named_weights_tells_the_preprocessing(cache, message, tmp_path):
+    target = cvnets.create_model("mobilevit_xx_small")
+    for given in ("mobilevit_xx_small", find("mobilevit_xx_small").url):
+        report = cvnets.load_weights(target, given)
+        assert report.was_bgr
+        assert (report.preprocessing.resize, report.preprocessing.crop) == (288, (256, 256))
+    stem = "conv_1.block.conv.weight"
+    assert torch.equal(target.state_dict()[stem], cache.state_dict()[stem].flip(1))
+    path = tmp_path / "mobilevit_xx_small.pt"
+    assert message(cvnets.load_weights, target, "mobilevit_xx_small", source="cvnets-main") == (
+        f"{path}: is known to expect BGR images, other than weights of cvnets-main; "
+        "set model.weights_source to auto"
+    )
+
+
+def test_a_file_wins_over_a_name(cache, monkeypatch, tmp_path, message):
+    monkeypatch.chdir(tmp_path)
+    torch.save(cache.state_dict(), "mobilevit_small")
+    assert "says nothing of its channel order" in message(
+        cvnets.load_weights, cvnets.create_model("mobilevit_xx_small"), "mobilevit_small"
+    )
+
+
+def test_a_name_that_is_nearly_one(message):
+    assert message(cvnets.load_weights, Net(), "mobilevit_smal") == (
+        "mobilevit_smal: no such file, and no weights of this name - did you mean mobilevit_small?"
     )
