@@ -36,6 +36,10 @@ class ImageEncoder(nn.Module):
     """
 
     family_style: ClassVar[LayerStyle] = LayerStyle()  # what `create_model` builds with by default
+    fixed_activation: ClassVar[bool] = False  # whether the style's activation counts for nothing
+    family: ClassVar[str] = ""  # whose weights fit: the key of the tables in cvnets.weights
+    head: ClassVar[tuple[str, ...]] = ("classifier",)  # the parts that depend on the classes
+    behind: ClassVar[tuple[str, ...]] = ("conv_1x1_exp",)  # what backbones go without, beside it
 
     conv_1: nn.Module | None
     layer_1: nn.Module | None
@@ -59,7 +63,7 @@ class ImageEncoder(nn.Module):
 
     @property
     def strides(self) -> dict[str, int]:
-        """Level -> input size over size of its map (rounded up for sizes that do not divide)."""
+        """Level -> input size over size of its map (rounded up; MobileViT v2 rounds on to even)."""
         return dict(self._strides)
 
     def forward(self, images: Tensor) -> Tensor:

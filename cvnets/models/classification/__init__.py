@@ -4,7 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from cvnets.models.classification import mobilevit
+from cvnets.models.classification import (
+    efficientnet,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    mobilevit,
+    mobilevit_v2,
+    mobilevit_v3,
+    resnet,
+    vit,
+)
 
 # Variant name -> registered name and options.
-VARIANT_NAMES: dict[str, tuple[str, dict[str, Any]]] = {**mobilevit.NAMES}
+VARIANT_NAMES: dict[str, tuple[str, dict[str, Any]]] = {
+    **mobilevit.NAMES,
+    **mobilevit_v2.NAMES,
+    **mobilevit_v3.NAMES,
+    **mobilenet_v1.NAMES,
+    **mobilenet_v2.NAMES,
+    **mobilenet_v3.NAMES,
+    **resnet.NAMES,
+    **efficientnet.NAMES,
+    **vit.NAMES,
+}

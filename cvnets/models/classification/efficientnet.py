@@ -90,6 +90,7 @@ class EfficientNet(ImageEncoder):
     The activation is swish, whatever `model.activation` says.
     """
 
+    fixed_activation = True
     family = "efficientnet"
     family_style = LayerStyle(layer=LayerOptions(linear_init="normal")).with_activation("swish")
 

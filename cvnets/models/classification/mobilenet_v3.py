@@ -104,6 +104,7 @@ class MobileNetV3(ImageEncoder):
     Each block has the activation of the paper's table, whatever `model.activation` says.
     """
 
+    fixed_activation = True
     family = "mobilenetv3"
     family_style = LayerStyle(layer=LayerOptions(linear_init="normal"))
 
