@@ -33,7 +33,7 @@ setup(
         "matplotlib",
     ],
     extras_require={
-        "timm": ["timm"],
+        "timm": ["timm>=1.0.31"],  # the version that was tested
         "safetensors": ["safetensors"],
         "dev": [
             "pytest",

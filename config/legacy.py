@@ -29,6 +29,11 @@ OLD_KEYS: dict[str, tuple[str, ...] | str] = {
     "sampler.vbs.num_repeats": ("sampler.num_repeats",),
 }
 
+# A switch whose meaning was turned round.
+OPPOSITES = {
+    "model.classification.vit.learnable_pos_emb": "model.classification.vit.sinusoidal_pos_emb",
+}
+
 OLD_VALUES: dict[tuple[str, str], str] = {
     ("loss.classification.name", "label_smoothing"): "cross_entropy",
     ("model.normalization.name", "sbn"): "sync_batch_norm",
@@ -42,7 +47,16 @@ def translate(tree: Value) -> list[str]:
     taken = {key: key for key in flat}  # key of today -> the key that it is read from
     for key, value in flat.items():
         text = value.data.text if isinstance(value.data, Scalar) else ""
-        if key in OLD_KEYS:
+        if key in OPPOSITES and text.lower() in ("true", "false"):
+            new_key, opposite = (
+                OPPOSITES[key],
+                Scalar("false" if text.lower() == "true" else "true"),
+            )
+            _remove(tree.data, key.split("."))
+            if new_key not in flat:
+                put(tree.data, new_key, Value(opposite, value.place), "", None)
+            notes.append(f"{value.place}: old key {key}: read as the opposite of {new_key}")
+        elif key in OLD_KEYS:
             _remove(tree.data, key.split("."))
             notes.append(f"{value.place}: old key {key}: {_read_old(key, value, tree.data, taken)}")
         elif new := OLD_VALUES.get((key, text)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +19,12 @@ class Options(BaseModel):
     Every field carries a description (with its unit) and its bounds in `Field`. Values are
     checked strictly (no bool for a number, no text for an int); text from YAML or from the
     command line is read by the declared type in `config.reading` before it comes here.
+
+    Where components are chosen, `config.registry.compose` adds a sub-section per component;
+    `choices` then says which field holds their name or names, and in which registries these are.
     """
+
+    choices: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, protected_namespaces=(), validate_default=True
@@ -31,16 +37,11 @@ class Options(BaseModel):
 
 
 class Section(Options):
-    """Options of a place where a component is chosen by `name`.
-
-    A registry adds one sub-section per registered key (`Registry.section`). `choices` is then
-    the registry (or registries) that `name` must be found in.
-    """
-
-    choices: ClassVar[tuple[Any, ...]] = ()
+    """Options of a place where a component is chosen by `name`."""
 
     name: str = Field("", description="which component")
 
     def known_names(self) -> list[str]:
         """All names that may be selected here."""
-        return sorted({name for registry in self.choices for name in registry.names()})
+        registries = self.choices.get("name", ())
+        return sorted({name for registry in registries for name in registry.names()})

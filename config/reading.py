@@ -72,15 +72,15 @@ class Reader:
 
     def _check_name(self, value: Value, kind: type[Options], key: str) -> bool:
         """A component's name must be registered; only names that are given are checked."""
-        item = value.data.get("name")
-        if not (issubclass(kind, Section) and kind.choices) or item is None:
+        item, registries = value.data.get("name"), kind.choices.get("name", ())
+        if not registries or item is None:
             return True
         if is_null(item) or not isinstance(item.data, Scalar):
             return True
-        if any(item.data.text in registry for registry in kind.choices):
+        if any(item.data.text in registry for registry in registries):
             return True
-        known = {name for registry in kind.choices for name in registry.names()}
-        text = unknown_name(kind.choices[0].kind, item.data.text, known)
+        known = {name for registry in registries for name in registry.names()}
+        text = unknown_name(registries[0].kind, item.data.text, known)
         self._fail(item, f"{key}.name" if key else "name", text)
         return False
 

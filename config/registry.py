@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +15,7 @@ from config.errors import UserError, unknown_name
 from config.options import Options, Section
 
 Component = TypeVar("Component", bound=Callable[..., Any])
-SectionType = TypeVar("SectionType", bound=Section)
+OptionsType = TypeVar("OptionsType", bound=Options)
 
 
 class NoOptions(Options):
@@ -55,13 +56,22 @@ class Registry:
 
     `kind` is the word for messages, `section` the dotted place in a recipe where the name
     stands, `context` the arguments that every component of the kind receives besides its own
-    options (argument name -> meaning). Nothing else is passed.
+    options (argument name -> meaning). Nothing else is passed. `options`: what the options of
+    every component derive from, if they have fields in common.
     """
 
-    def __init__(self, kind: str, *, section: str, context: Mapping[str, str]):
+    def __init__(
+        self,
+        kind: str,
+        *,
+        section: str,
+        context: Mapping[str, str],
+        options: type[Options] = NoOptions,
+    ):
         self.kind = kind
         self.section_key = section
         self.context = dict(context)
+        self.base = options
         self._entries: dict[str, Entry] = {}
 
     def register(
@@ -87,20 +97,33 @@ class Registry:
                     f"{where}: {self.kind} {name!r} is already registered by "
                     f"{self._entries[name].where}; choose another name"
                 )
-            sections = dict(options) if isinstance(options, Mapping) else {key or name: options}
-            for kind in sections.values():
-                if not (isinstance(kind, type) and issubclass(kind, Options)):
-                    raise UserError(
-                        f"{where}: {self.kind} {name!r}: options={kind!r} is no class derived "
-                        "from config.options.Options"
-                    )
+            given = self.base if options is NoOptions else options
+            sections = dict(given) if isinstance(given, Mapping) else {key or name: given}
             sections = {k: kind for k, kind in sections.items() if kind is not NoOptions}
+            for sub_section, kind in sections.items():
+                self._check_options(sub_section, kind, f"{where}: {self.kind} {name!r}")
             self._check_shared_keys(sections, where)
             summary = (inspect.getdoc(component) or "").split("\n", 1)[0]
             self._entries[name] = Entry(name, component, sections, where, summary)
             return component
 
         return add
+
+    def _check_options(self, key: str, kind: object, what: str) -> None:
+        """UserError unless `kind` is a class of options that a recipe can hold under `key`."""
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", key):
+            raise UserError(
+                f"{what}: {key!r} cannot be a key of a recipe; add key= with letters, digits and _"
+            )
+        base = Options if self.base is NoOptions else self.base
+        if not (isinstance(kind, type) and issubclass(kind, base)):
+            raise UserError(
+                f"{what}: options={kind!r} is no class derived from "
+                f"{base.__module__}.{base.__name__}"
+            )
+        for option, field in kind.fields().items():
+            if field.is_required():  # or no recipe could be read, not even one of other components
+                raise UserError(f"{what}: option {option!r} has no default; give it one, or null")
 
     def _check_shared_keys(self, sections: Mapping[str, type[Options]], where: str) -> None:
         for other in self._entries.values():
@@ -120,7 +143,7 @@ class Registry:
 
     def __getitem__(self, name: str) -> Entry:
         """The entry called `name`; UserError with the nearest names if there is none."""
-        if name in self._entries:
+        if name in self._entries and not name.endswith(ANY):
             return self._entries[name]
         if _family(name) in self._entries:
             entry = self._entries[_family(name)]
@@ -129,40 +152,69 @@ class Registry:
         text = unknown_name(self.kind, name, self._entries)
         raise UserError(f"{self.section_key}: {text}")
 
-    def options_of(self, section: Section) -> Options:
-        """The options of the component that `section.name` selects; UserError if it is unclear."""
-        entry = self[section.name]
+    def options_of(self, section: Options, *, name: str | None = None) -> Options:
+        """The options in `section` of the component `name`, else of the one of `section.name`.
+
+        UserError if it is unclear which they are.
+        """
+        entry = self[_chosen(section) if name is None else name]
         key = entry.section_of(section)
         if key is None and entry.sections:
             home, keys = self.section_key.rpartition(".")[0], " and ".join(entry.sections)
             raise UserError(
-                f"{self.section_key}: {section.name} is chosen by its options: give one of the "
+                f"{self.section_key}: {entry.name} is chosen by its options: give one of the "
                 f"sections {keys} of {home}, and only one"
             )
-        return NoOptions() if key is None else getattr(section, key)
+        if key is None:
+            return NoOptions()
+        # a section that was put together before the component was registered has none of them
+        return getattr(section, key, None) or entry.sections[key]()
 
-    def build(self, section: Section, **context: Any) -> Any:
-        """Build the component that `section.name` selects from its own options and the context."""
-        entry = self[section.name]
+    def build(self, section: Options, *, name: str | None = None, **context: Any) -> Any:
+        """Build the component `name`, else the one of `section.name`, from its options in
+        `section` and the context."""
+        entry = self[_chosen(section) if name is None else name]
         if set(context) != set(self.context):
             raise TypeError(
                 f"a {self.kind} is built with {sorted(self.context)}, not {sorted(context)}"
             )
-        return entry.component(self.options_of(section), **context)
+        return entry.component(self.options_of(section, name=name), **context)
 
 
-def compose(base: type[SectionType], *registries: Registry) -> type[SectionType]:
-    """The type of a section: the fields of `base` and one sub-section per registered key."""
+def compose(
+    base: type[OptionsType], *registries: Registry, **by_field: Registry
+) -> type[OptionsType]:
+    """The type of a section: the fields of `base` and one sub-section per registered key.
+
+    Components of `registries` are chosen by the field `name`, those of `by_field` by another field
+    or property, which holds a name or several. What a component does is as operational (see
+    `config.options`) as the field that chooses it. UserError for a key that is taken.
+    """
+    choices: dict[str, tuple[Registry, ...]] = {"name": registries} if registries else {}
+    choices |= {field: (registry,) for field, registry in by_field.items()}
     parts: dict[str, Any] = {}
-    for registry in registries:
-        for name in registry.names():
+    for field, sources in choices.items():
+        extra = base.model_fields[field].json_schema_extra if field in base.model_fields else None
+        for registry, name in ((source, name) for source in sources for name in source.names()):
             for key, kind in registry[name].sections.items():
-                if key not in base.model_fields:
-                    text = f"options of {registry.kind} {name}"
-                    parts[key] = (kind, Field(default_factory=kind, description=text))
+                taken = key in base.model_fields or hasattr(base, key)
+                if taken or (key in parts and parts[key][0] is not kind):
+                    raise UserError(
+                        f"{registry[name].where}: {registry.kind} {name!r}: its section of a recipe "
+                        f"has something else called {key!r}; choose another key"
+                    )
+                text = f"options of {registry.kind} {name}"
+                part = Field(default_factory=kind, description=text, json_schema_extra=extra)
+                parts[key] = (kind, part)
     made = create_model(base.__name__, __base__=base, __module__=base.__module__, **parts)
-    made.choices = registries
+    made.choices = choices
     return made
+
+
+def _chosen(section: Options) -> str:
+    """What `section.name` says."""
+    assert isinstance(section, Section)
+    return section.name
 
 
 def _family(name: str) -> str:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from config.errors import UserError, suggestion
 from config.options import Options
-from config.registry import Entry
+from config.registry import ANY, Entry
 from cvnets.kinds import CLASSIFIERS
 from cvnets.layers.style import LayerStyle
 from cvnets.models.classification import VARIANT_NAMES
@@ -23,7 +23,8 @@ def list_models(pattern: str = "*") -> list[str]:
     Variants (`mobilevit_xx_small`), and registered models that have no named variant.
     """
     with_variants = {registered for registered, _ in VARIANT_NAMES.values()}
-    names = {*VARIANT_NAMES, *(set(CLASSIFIERS.names()) - with_variants)}
+    plain = {name for name in CLASSIFIERS.names() if not name.endswith(ANY)}
+    names = {*VARIANT_NAMES, *(plain - with_variants)}
     return sorted(name for name in names if fnmatchcase(name, pattern))
 
 

@@ -1,6 +1,16 @@
 """The kinds of components of this floor, and what each is built with."""
 
+from pydantic import Field
+
+from config.options import Options
 from config.registry import Registry
+
+
+class TransformOptions(Options):
+    """What the options of every transform derive from."""
+
+    enable: bool = Field(False, description="use it in training")
+
 
 SAMPLERS = Registry(
     "sampler",
@@ -14,4 +24,10 @@ CLASSIFICATION_DATASETS = Registry(
         "root": "folder of the split, or None if the recipe names none",
         "split": "train, val or test",
     },
+)
+TRANSFORMS = Registry(
+    "transform",
+    section="image_augmentation.*",  # not chosen by a name: each one is enabled by its own section
+    context={"size": "(height, width) of the images that training needs, pixels"},
+    options=TransformOptions,
 )

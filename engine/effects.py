@@ -2,56 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from cvnets.kinds import CLASSIFIERS
+from engine.reading import task_name
 from engine.recipe import Recipe
+
+Row = tuple[str, bool, str]  # an option, whether it is idle in this run, why
 
 
 def without_effect(recipe: Recipe) -> list[str]:
     """One line per option that was given and that nothing will read in this run."""
-    classifier, augment = recipe.model.classification, recipe.image_augmentation
-    base = (
-        "evaluation resizes the short side to the sampler's base size + 32 and crops the base size"
-    )
-    vbs = getattr(recipe.sampler, "vbs", None)
-    growing = vbs is not None and vbs.scale_inc
-    by_steps = recipe.scheduler.is_iteration_based
-    network = CLASSIFIERS[classifier.name].component
-    fixed = getattr(network, "fixed_activation", False)
-    mit = "model.classification.mit.transformer_norm_layer"
-    table = [
-        ("scheduler.max_epochs", by_steps, "is_iteration_based counts max_iterations instead"),
-        (
-            "model.classification.activation.inplace",
-            not classifier.activation.name,
-            "no name is given",
-        ),
-        (
-            "model.classification.activation.neg_slope",
-            not classifier.activation.name,
-            "no name is given",
-        ),
-        *(
-            (key, fixed, f"{classifier.name} has its own activations")
-            for key in ("model.activation.name", "model.classification.activation.name")
-        ),
-        ("sampler.vbs.ep_intervals", not growing, "sampler.vbs.scale_inc is false"),
-        ("sampler.vbs.min_scale_inc_factor", not growing, "sampler.vbs.scale_inc is false"),
-        ("sampler.vbs.max_scale_inc_factor", not growing, "sampler.vbs.scale_inc is false"),
-        (
-            "sampler.truncated_repeat_aug_sampler",
-            recipe.sampler.num_repeats == 1,
-            "sampler.num_repeats is 1",
-        ),
-        ("image_augmentation.resize.enable", not augment.resize.enable, f"without it, {base}"),
-        (
-            "image_augmentation.center_crop.enable",
-            not augment.center_crop.enable,
-            f"without it, {base}",
-        ),
-        (mit, True, "the official networks always use layer_norm there"),
-    ]
+    rows = [*_of_the_network(recipe), *_of_training(recipe)]
     return [
         f"{recipe.origins[key]}: {key} has no effect: {reason}"
-        for key, idle, reason in table
+        for key, idle, reason in rows
         if idle and key in recipe.origins
     ]
+
+
+def _of_the_network(recipe: Recipe) -> Iterator[Row]:
+    own = recipe.model.classification
+    prefix = "model.classification"
+    network = CLASSIFIERS[own.name].component
+    network = getattr(network, "func", network)  # of a library: with its variant bound
+    fixed = getattr(network, "fixed_activation", False)
+    for key in ("inplace", "neg_slope"):
+        yield f"{prefix}.activation.{key}", not own.activation.name, "no name is given"
+    for key in ("model.activation.name", f"{prefix}.activation.name"):
+        yield key, fixed, f"{own.name} has its own activations"
+    for key in recipe.origins:
+        if key.startswith(("model.layer.", "model.normalization.")):
+            synchronised = key.endswith(".name") and recipe.model.normalization.synchronised
+            reason = f"the layers of {own.name} are those of its library"
+            yield key, "/" in own.name and not synchronised, reason
+    layer_norm = "the official networks always use layer_norm there"
+    yield f"{prefix}.mit.transformer_norm_layer", True, layer_norm
+    yield f"{prefix}.vit.use_pytorch_mha", True, "torch's attention is always used"
+    stored = not own.gradient_checkpointing
+    yield f"{prefix}.vit.checkpoint_segments", stored, "gradient_checkpointing is false"
+    classifies = task_name(recipe) == "classification"
+    pyramid = "only detection and segmentation read its maps"
+    yield f"{prefix}.vit.use_simple_fpn", classifies, pyramid
+
+
+def _of_training(recipe: Recipe) -> Iterator[Row]:
+    augment, sampler = recipe.image_augmentation, recipe.sampler
+    counted = "is_iteration_based counts max_iterations instead"
+    yield "scheduler.max_epochs", recipe.scheduler.is_iteration_based, counted
+    vbs = getattr(sampler, "vbs", None)
+    growing = vbs is not None and vbs.scale_inc
+    for key in ("ep_intervals", "min_scale_inc_factor", "max_scale_inc_factor"):
+        yield f"sampler.vbs.{key}", not growing, "sampler.vbs.scale_inc is false"
+    once = sampler.num_repeats == 1
+    yield "sampler.truncated_repeat_aug_sampler", once, "sampler.num_repeats is 1"
+    base = (
+        "without it, evaluation resizes the short side to the sampler's base size + 32 and crops "
+        "the base size"
+    )
+    yield "image_augmentation.resize.enable", not augment.resize.enable, base
+    yield "image_augmentation.center_crop.enable", not augment.center_crop.enable, base

@@ -64,7 +64,7 @@ class Evaluator:
         """
         model.eval()
         self.loss.eval()
-        metrics = build_metrics(self.metric_names)
+        metrics = build_metrics(self.metric_names, self.task.recipe.stats)
         examples: dict[int, Example] = {}
         with closing(self.loader.evaluation(self.plan)) as batches:
             ids = self._count(model, batches, metrics, examples)

@@ -27,8 +27,7 @@ log = logging.getLogger(__name__)
 
 def build_task(recipe: Recipe) -> Task:
     """The task of the recipe, which has looked at its own options."""
-    entry = TASKS[task_name(recipe)]
-    task: Task = entry.component(entry.options(), recipe=recipe)
+    task: Task = TASKS.build(recipe.dataset, name=task_name(recipe), recipe=recipe)
     task.check()
     return task
 
@@ -55,11 +54,22 @@ def place(model: nn.Module, recipe: Recipe, world: World) -> nn.Module:
     order = torch.channels_last if recipe.common.channels_last else torch.preserve_format
     if recipe.model.normalization.synchronised:
         if world.size > 1 and world.device.type == "cuda":
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+            model = synchronised(model)
         else:
             log.info("sync_batch_norm: on this device and number of processes it is batch norm")
     model = model.to(device=world.device, dtype=dtype)
     return model.to(memory_format=order)
+
+
+def synchronised(model: nn.Module) -> nn.Module:
+    """The model with batch norms that share their statistics."""
+    if any(type(module).__module__.startswith("timm.") for module in model.modules()):
+        from timm.layers.norm_act import convert_sync_batchnorm
+
+        # torch's conversion loses the activation that timm's norms have inside
+        converted: nn.Module = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        return converted
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
 
 
 def build_loader(recipe: Recipe, source: Source, world: World) -> Loader:

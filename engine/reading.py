@@ -175,7 +175,7 @@ def _wrong_direction(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
     name = recipe.stats.checkpoint_metric.partition(".")[0]
     if name not in METRICS or name not in (*recipe.stats.val, "loss"):
         return []
-    metric = METRICS[name].component(METRICS[name].options())
+    metric = METRICS.build(recipe.stats, name=name)
     larger = getattr(metric, "larger_is_better", None)
     if larger is None or larger == recipe.stats.checkpoint_metric_max:
         return []

@@ -9,17 +9,18 @@ from typing import Any
 from pydantic import Field, PrivateAttr, create_model
 
 from config.options import Options, Section
-from config.registry import Registry, compose
+from config.registry import OptionsType, Registry, compose
 from cvnets.kinds import CLASSIFIERS
 from cvnets.layers.activation import ActivationOptions, ActivationOverride
 from cvnets.layers.init import LayerOptions
 from cvnets.layers.norm import NormalizationOptions
 from cvnets.weights.preprocessing import SourceName
 from data.datasets.section import DatasetSection
-from data.kinds import CLASSIFICATION_DATASETS, SAMPLERS
+from data.kinds import CLASSIFICATION_DATASETS, SAMPLERS, TRANSFORMS
 from data.sampler.section import SamplerSection
 from data.transforms.section import ImageAugmentationSection
 from engine.distributed import DistributedOptions
+from engine.kinds import METRICS, OBSERVERS, TASKS
 from engine.settings import CommonOptions, EmaOptions, StatsOptions
 from loss_fn.kinds import CLASSIFICATION_LOSSES
 from loss_fn.section import ClassificationLossSection, LossSection
@@ -28,7 +29,10 @@ from optim.scheduler.section import SchedulerSection
 from optim.section import OptimSection
 
 # every package whose import registers components; a plugin adds its own
-COMPONENTS = ("cvnets", "data.sampler", "data.datasets", "loss_fn", "optim", "engine.components")
+COMPONENTS = (
+    *("cvnets", "data.sampler", "data.datasets", "data.transforms"),
+    *("loss_fn", "optim", "engine.components"),
+)
 RECIPES = Path(importlib.import_module("config").__path__[0])
 
 
@@ -116,28 +120,30 @@ def recipe_type() -> type[Recipe]:
     """The recipe with a sub-section for every component that is registered by now."""
     for package in COMPONENTS:
         importlib.import_module(package)
-    classifier = compose(ClassifierSection, CLASSIFIERS)
-    model = create_model("ModelSection", __base__=ModelSection, classification=_default(classifier))
-    loss = create_model(
-        "LossSection",
-        __base__=LossSection,
-        classification=_default(compose(ClassificationLossSection, CLASSIFICATION_LOSSES)),
-    )
-    return create_model(
-        "Recipe",
-        __base__=Recipe,
-        dataset=_default(compose(DatasetSection, *_dataset_kinds())),
-        sampler=_default(compose(SamplerSection, SAMPLERS)),
-        model=_default(model),
-        loss=_default(loss),
-        optim=_default(compose(OptimSection, OPTIMIZERS)),
-        scheduler=_default(compose(SchedulerSection, SCHEDULES)),
-    )
+    sections = {
+        "common": compose(CommonOptions, observers=OBSERVERS),
+        "dataset": compose(DatasetSection, *_dataset_kinds(), category=TASKS),
+        "sampler": compose(SamplerSection, SAMPLERS),
+        "image_augmentation": compose(ImageAugmentationSection, enabled=TRANSFORMS),
+        "model": _with(ModelSection, classification=compose(ClassifierSection, CLASSIFIERS)),
+        "loss": _with(
+            LossSection, classification=compose(ClassificationLossSection, CLASSIFICATION_LOSSES)
+        ),
+        "optim": compose(OptimSection, OPTIMIZERS),
+        "scheduler": compose(SchedulerSection, SCHEDULES),
+        "stats": compose(StatsOptions, train=METRICS, val=METRICS),
+    }
+    return _with(Recipe, **sections)
 
 
 def _dataset_kinds() -> tuple[Registry, ...]:
     return (CLASSIFICATION_DATASETS,)
 
 
-def _default(kind: type[Options]) -> Any:
-    return (kind, Field(default_factory=kind, description=(kind.__doc__ or "").split("\n")[0]))
+def _with(base: type[OptionsType], **sections: type[Options]) -> type[OptionsType]:
+    """`base` with other types of some of its sections, which keep their descriptions."""
+    fields: dict[str, Any] = {
+        name: (kind, Field(default_factory=kind, description=base.model_fields[name].description))
+        for name, kind in sections.items()
+    }
+    return create_model(base.__name__, __base__=base, **fields)

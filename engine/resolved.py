@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 
-from config.options import Options, Section
+from config.options import Options
 from engine.recipe import Recipe
 
 
@@ -32,14 +32,21 @@ def _flatten(
 
 
 def _selected(options: Options, name: str) -> bool:
-    """Whether sub-section `name` belongs to the section itself or to its selected component."""
-    if not isinstance(options, Section) or not options.choices:
-        return True
-    entries = [registry[entry] for registry in options.choices for entry in registry.names()]
-    if not any(name in entry.sections for entry in entries):
-        return True
-    chosen = [registry[options.name] for registry in options.choices if options.name in registry]
-    return any(entry.section_of(options) == name for entry in chosen)
+    """Whether sub-section `name` belongs to the section itself or to a selected component."""
+    optional, chosen = False, False
+    for field, registries in options.choices.items():
+        for registry in registries:
+            entries = [registry[entry] for entry in registry.names()]
+            optional |= any(name in entry.sections for entry in entries)
+            entries = [registry[used] for used in _names(options, field) if used in registry]
+            chosen |= any(entry.section_of(options) == name for entry in entries)
+    return chosen or not optional
+
+
+def _names(options: Options, field: str) -> tuple[str, ...]:
+    """The component or components that a field selects."""
+    value = getattr(options, field)
+    return value if isinstance(value, tuple) else (value,) if value else ()
 
 
 def resolved_yaml(recipe: Recipe) -> str:
@@ -77,14 +84,20 @@ def _listed(value: Any) -> Any:
 
 
 def operational_keys(options: type[Options], prefix: str = "") -> set[str]:
-    """Dotted keys that say where and how fast, not what: they may change on resume."""
-    found: set[str] = set()
+    """Dotted keys that say where and how fast, not what: they may change on resume.
+
+    A section that is operational is so with all its keys.
+    """
+    return {key for key, marked in _marked(options, prefix, False) if marked}
+
+
+def _marked(options: type[Options], prefix: str, marked: bool) -> Iterator[tuple[str, bool]]:
+    """All dotted keys, and whether they or a section around them are operational."""
     for name, field in options.fields().items():
         dotted = f"{prefix}.{name}" if prefix else name
+        extra = field.json_schema_extra
+        own = marked or (isinstance(extra, dict) and bool(extra.get("operational")))
         if isinstance(field.annotation, type) and issubclass(field.annotation, Options):
-            found |= operational_keys(field.annotation, dotted)
-        elif isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get(
-            "operational"
-        ):
-            found.add(dotted)
-    return found
+            yield from _marked(field.annotation, dotted, own)
+        else:
+            yield dotted, own

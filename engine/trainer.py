@@ -78,7 +78,7 @@ class Trainer:
     def train_epoch(self, plan: EpochPlan) -> None:
         """The steps of one epoch that are left."""
         state = self.state
-        self.metrics = build_metrics(self.metric_names)
+        self.metrics = build_metrics(self.metric_names, self.task.recipe.stats)
         self.network.train()
         self.loss.train()
         self.progress.start_epoch(plan)

@@ -229,7 +229,7 @@ class Assembly:
         names = ["console", "jsonl", "pictures", *common.observers]
         if common.tensorboard_logging:
             names.append("tensorboard")
-        return folder, build_observers(names, folder=folder, quiet=self.quiet)
+        return folder, build_observers(names, folder=folder, quiet=self.quiet, common=common)
 
     def close(self) -> None:
         """Close run.log; another run of the same process has its own."""

@@ -199,6 +199,7 @@ def test_list_shows_what_is_registered(capsys):
         "models": "mobilevit",
         "datasets": "imagenet",
         "samplers": "variable_batch_sampler",
+        "transforms": "random_resized_crop",
         "losses": "cross_entropy",
         "optimizers": "adamw",
         "schedules": "cosine",

@@ -1,5 +1,6 @@
 """Every command of the README and the docs works, and every link leads somewhere."""
 
+import importlib
 import re
 import shlex
 import shutil
@@ -9,9 +10,11 @@ import pytest
 import torch
 
 import cvnets
+from engine.commands.list import registries
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS += sorted((ROOT / "examples").rglob("*.md"))
 # shortened for the test: fewer epochs, smaller images
 QUICK = ["dataset.workers=0", "scheduler.max_epochs=1", "common.device=cpu"]
 QUICK += ["image_augmentation.resize.size=64", "image_augmentation.center_crop.size=64"]
@@ -100,7 +103,7 @@ def test_commands_of_the_page_on_weights(workplace, command):
     assert [words[1] for words in lines] == ["train", "check", *["convert"] * 4]
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_and_paths_exist(path):
     text = path.read_text()
     for link in re.findall(r"\]\(([^)#]+)\)", text):
@@ -111,17 +114,36 @@ def test_links_and_paths_exist(path):
         assert (ROOT / name).exists(), name
 
 
-def test_plugin_of_the_recipe_page_is_used(workplace, command, words, tiny_recipe):
-    (block,) = re.findall(
-        r"```python\n(.*?)```", (ROOT / "docs/recipes.md").read_text(), flags=re.S
+PLUGINS = ROOT / "docs/plugins.md"
+
+
+def blocks(language):
+    """The code blocks of the page on plugins."""
+    return re.findall(rf"```{language}\n(.*?)```", PLUGINS.read_text(), flags=re.S)
+
+
+def test_parts_recipe_and_commands_of_the_page_on_plugins(workplace, command):
+    (workplace / "my_parts.py").write_text(blocks("python")[0])
+    (workplace / "my_recipe.yaml").write_text(blocks("yaml")[0])
+    for line in commands(PLUGINS):
+        words = shlex.split(line)
+        assert words[0] == "cvnets"
+        quick = ["dataset.workers=0", "common.device=cpu"] if words[1] == "train" else []
+        out = command(*words[1:], *quick, cwd=workplace).stdout
+        expected = {"list": "my_dusk", "explain": "0.3, from my_recipe.yaml:", "eval": "33 images"}
+        assert expected.get(words[1], "done: ") in out
+    stored = (workplace / "results/mine/config.yaml").read_text()
+    assert re.search(r"  my_dusk:\n    enable: true  # my_recipe.yaml:\d+\n    most: 0.3", stored)
+
+
+def test_the_table_of_kinds_is_what_the_registries_say():
+    rows = re.findall(
+        r"^\| `(\w+)` \| `([\w.]+)` \| `([\w.*]+)` \|(.*?)\|", PLUGINS.read_text(), re.M
     )
-    (workplace / "my_parts.py").write_text(block)
-    (workplace / "empty.yaml").write_text("")
-    command(
-        "train",
-        "empty.yaml",
-        *words(tiny_recipe),
-        "common.plugins=my_parts.py",
-        "scheduler.max_epochs=1",
-        cwd=workplace,
-    )
+    known = registries()
+    assert {row[0] for row in rows} == set(known)
+    for kind, place, section, context in rows:
+        module, _, name = place.rpartition(".")
+        assert getattr(importlib.import_module(module), name) is known[kind]
+        assert section == known[kind].section_key
+        assert re.findall(r"\w+", context) == list(known[kind].context)

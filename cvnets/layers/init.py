@@ -51,8 +51,9 @@ def initialise(
     """Fill the convolutions and linear layers of `network`; norms become 1 and 0, biases 0.
 
     Convolutions of 1x1 with a bias are linear layers: no norm behind them evens out their scale
-    (separable attention, squeeze-excitation). Kaiming keeps the variance of the gradient in convolutions (fan_out) and of the signal in
-    linear layers (fan_in). Numbers come from `generator`, else from torch's global one.
+    (separable attention, squeeze-excitation). Kaiming keeps the variance of the gradient in
+    convolutions (fan_out) and of the signal in linear layers (fan_in). Numbers come from
+    `generator`, else from torch's global one.
     """
     for module in network.modules():
         if _is_linear(module):

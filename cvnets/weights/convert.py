@@ -106,7 +106,7 @@ def convert(
         raise UserError(
             f"{file.path}: {first.key} is missing: only whole networks can be converted"
         )
-    about = preprocessing_of(file, named, network.family, dialect, source)
+    about = preprocessing_of(file, named, network, dialect, source)
     order = expected_of(network.family, target).channel_order
     if about.channel_order != order:
         swap_channels(state)

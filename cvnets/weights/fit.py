@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,13 +23,15 @@ class Network:
     """What loading has to know of a network: its entries, and what of it may start anew.
 
     `head`: the parts that depend on the number of classes; `behind`: further parts that files of
-    detection and segmentation networks lack. Both are names of modules.
+    detection and segmentation networks lack. Both are names of modules. `preprocessing` says what
+    the library of a foreign network writes of its own weights.
     """
 
     state: Mapping[str, Tensor]
     family: str = ""
     head: tuple[str, ...] = ()
     behind: tuple[str, ...] = ()
+    preprocessing: Callable[[], Mapping[str, Any]] | None = None
 
     @classmethod
     def of(cls, model: nn.Module) -> Network:
@@ -41,6 +43,7 @@ class Network:
             family=getattr(model, "family", ""),
             head=getattr(model, "head", tuple(last)),
             behind=getattr(model, "behind", ()),
+            preprocessing=getattr(model, "preprocessing", None),
         )
 
     def in_head(self, key: str) -> bool:

@@ -16,6 +16,7 @@ from cvnets.weights.fit import LoadReport, Network, fit
 from cvnets.weights.preprocessing import (
     Preprocessing,
     SourceName,
+    by_library,
     expected_of,
     recorded,
     source_of,
@@ -58,7 +59,7 @@ def load_weights(
     state, report, dialect = fitted(
         file, network, exclude=exclude, ignore_missing=ignore_missing, rename=rename
     )
-    about = preprocessing_of(file, named, network.family, dialect, source)
+    about = preprocessing_of(file, named, network, dialect, source)
     if about.channel_order == "BGR":
         swap_channels(state)
     model.load_state_dict(state, strict=False)
@@ -140,15 +141,18 @@ def _backbone(state: State, network: Network) -> State | None:
 def preprocessing_of(
     file: WeightsFile,
     named: NamedWeights | None,
-    family: str,
+    network: Network,
     dialect: Dialect,
     asked: SourceName,
 ) -> Preprocessing:
     """What the weights in a file expect of their images. UserError if nothing tells."""
     known = recorded(file.metadata) or (named.preprocessing if named else None)
+    if known is None and network.preprocessing is not None:
+        return by_library(network.preprocessing())
     if known is None:
-        return expected_of(family, source_of(family, dialect.library, asked, file.path))
-    if asked != "auto" and known.channel_order != expected_of(family, asked).channel_order:
+        source = source_of(network.family, dialect.library, asked, file.path)
+        return expected_of(network.family, source)
+    if asked != "auto" and known.channel_order != expected_of(network.family, asked).channel_order:
         raise UserError(
             f"{file.path}: is known to expect {known.channel_order} images, other than weights of "
             f"{asked}; set model.weights_source to auto"

@@ -117,6 +117,17 @@ def expected_of(family: str, source: str) -> Preprocessing:
     return SOURCES.get(family, {}).get(source, _RGB)
 
 
+def by_library(about: Mapping[str, Any]) -> Preprocessing:
+    """What timm or torchvision writes of weights: mean, std, size, crop_pct and interpolation."""
+    return Preprocessing(
+        mean=about["mean"],
+        std=about["std"],
+        resize=round(about["size"][0] / about["crop_pct"]),
+        crop=about["size"],
+        interpolation=about["interpolation"],
+    )
+
+
 def recorded(metadata: Mapping[str, Any]) -> Preprocessing | None:
     """What our own metadata say (all formats that were ever written), None for other files."""
     if "preprocessing" in metadata:

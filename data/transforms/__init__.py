@@ -1,1 +1,5 @@
-"""The pipelines of each task, and what torchvision.transforms.v2 lacks."""
+"""Transforms, and the pipelines of each task. Importing this package registers the transforms."""
+
+from data.transforms import geometric
+
+__all__ = ["geometric"]

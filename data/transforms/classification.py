@@ -5,9 +5,6 @@ Randomness comes from torch's global generator, which the loader seeds for every
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -15,28 +12,25 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from data.sample import Sample, SampleKey
+from data.transforms.interpolation import INTERPOLATIONS
+from data.transforms.pipeline import Pipeline
 from data.transforms.section import Extent, ImageAugmentationSection
 
 Image = npt.NDArray[np.uint8]
 # Official recipes of the first release name no sizes for evaluation: it was the base + 32.
 RESIZE_MARGIN = 32
-
-INTERPOLATIONS = {
-    "nearest": v2.InterpolationMode.NEAREST,
-    "bilinear": v2.InterpolationMode.BILINEAR,
-    "bicubic": v2.InterpolationMode.BICUBIC,
-    "cubic": v2.InterpolationMode.BICUBIC,
-}
+# What training does, in this order; the user's own transforms follow (see `Pipeline`).
+ORDER = ("random_resized_crop", "random_horizontal_flip")
 
 
 class TrainingTransform:
-    """Random resized crop to the key's size and a random flip, each as the options say."""
+    """The transforms that are enabled, to the size of the key."""
 
     def __init__(self, options: ImageAugmentationSection):
-        self.options = options
+        self._pipeline = Pipeline(options, ORDER)
 
     def __call__(self, image: Image, target: int, key: SampleKey) -> Sample:
-        out = _pipeline(self.options, key.height, key.width)(as_tensor(image))
+        out = self._pipeline(as_tensor(image), (key.height, key.width))
         return Sample(out, target, image.shape[:2])
 
 
@@ -44,7 +38,10 @@ class EvaluationTransform:
     """Resize and centre crop; without these in the recipe, to the base size of the sampler."""
 
     def __init__(self, options: ImageAugmentationSection):
-        self.options = options
+        # not the section itself: loader workers get this pickled, and its type may be a composed one
+        self.options = ImageAugmentationSection(
+            resize=options.resize, center_crop=options.center_crop
+        )
 
     def __call__(self, image: Image, target: int, key: SampleKey) -> Sample:
         return Sample(self._pixels(image, key), target, image.shape[:2])
@@ -83,24 +80,3 @@ def _pair(size: Extent) -> tuple[int, int]:
 
 def _pair_or_side(size: Extent) -> list[int]:
     return [size] if isinstance(size, int) else list(size)
-
-
-@functools.lru_cache(maxsize=64)
-def _pipeline(
-    options: ImageAugmentationSection, height: int, width: int
-) -> Callable[[Tensor], Tensor]:
-    """The training transforms for one image size; built once per size, not per image."""
-    crop, flip = options.random_resized_crop, options.random_horizontal_flip
-    mode = INTERPOLATIONS[crop.interpolation]
-    steps: list[Callable[[Tensor], Tensor]] = []
-    if crop.enable:
-        steps.append(
-            v2.RandomResizedCrop(
-                (height, width), crop.scale, crop.aspect_ratio, mode, antialias=True
-            )
-        )
-    else:
-        steps.append(v2.Resize((height, width), mode, antialias=True))
-    if flip.enable:
-        steps.append(v2.RandomHorizontalFlip(flip.p))
-    return v2.Compose(steps)

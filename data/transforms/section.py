@@ -1,45 +1,14 @@
-"""`image_augmentation`: the options of the transforms."""
+"""`image_augmentation`: what training and evaluation do to an image."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 from pydantic import Field, model_validator
 
 from config.options import Options
+from data.kinds import TRANSFORMS
+from data.transforms.interpolation import Interpolation
 
-Interpolation = Literal["nearest", "bilinear", "bicubic", "cubic"]
 Extent = int | tuple[int, int]
-
-
-class RandomResizedCropOptions(Options):
-    """A random part of the image, resized to the size that the sampler drew."""
-
-    enable: bool = Field(False, description="crop at random when training")
-    interpolation: Interpolation = Field(
-        "bilinear", description="filter of the resize, antialiased"
-    )
-    scale: tuple[float, float] = Field((0.08, 1.0), description="share of the image's area, range")
-    aspect_ratio: tuple[float, float] = Field(
-        (3 / 4, 4 / 3), description="width over height of the crop, range"
-    )
-
-    @model_validator(mode="after")
-    def _ranges(self) -> RandomResizedCropOptions:
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(f"scale: {list(self.scale)} is no range within (0, 1]")
-        if not 0 < self.aspect_ratio[0] <= self.aspect_ratio[1]:
-            raise ValueError(
-                f"aspect_ratio: {list(self.aspect_ratio)} is no range of positive numbers"
-            )
-        return self
-
-
-class RandomHorizontalFlipOptions(Options):
-    """Mirror the image."""
-
-    enable: bool = Field(False, description="flip at random when training")
-    p: float = Field(0.5, ge=0, le=1, description="probability")
 
 
 class _ExtentOptions(Options):
@@ -87,14 +56,8 @@ class ToTensorOptions(Options):
 
 
 class ImageAugmentationSection(Options):
-    """`image_augmentation`."""
+    """`image_augmentation`: evaluation; each transform of training has a sub-section besides."""
 
-    random_resized_crop: RandomResizedCropOptions = Field(
-        default_factory=RandomResizedCropOptions, description="training: random part of the image"
-    )
-    random_horizontal_flip: RandomHorizontalFlipOptions = Field(
-        default_factory=RandomHorizontalFlipOptions, description="training: mirror"
-    )
     resize: ResizeOptions = Field(default_factory=ResizeOptions, description="evaluation: resize")
     center_crop: CenterCropOptions = Field(
         default_factory=CenterCropOptions, description="evaluation: crop the centre"
@@ -102,3 +65,14 @@ class ImageAugmentationSection(Options):
     to_tensor: ToTensorOptions = Field(
         default_factory=ToTensorOptions, description="from uint8 to the network's input"
     )
+
+    @property
+    def enabled(self) -> tuple[str, ...]:
+        """Names of the transforms of training that are enabled, sorted."""
+        entries = [TRANSFORMS[name] for name in TRANSFORMS.names()]
+        return tuple(
+            entry.name
+            for entry in entries
+            for key in entry.sections
+            if key in self.fields() and getattr(self, key).enable
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, TypeGuard, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -9,7 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from config.errors import UserError, suggestion
 from config.legacy import OLD_KEYS
-from config.options import Options, Section
+from config.options import Options
 from config.source import normal_key
 from engine.commands.arguments import read_arguments
 
@@ -23,9 +24,11 @@ def run(words: list[str]) -> int:
         raise UserError("cvnets explain: a key is needed, e.g. cvnets explain optim.weight_decay")
     key = normal_key(words[0])
     arguments = read_arguments(words[1:], USAGE)
+    from config.plugins import load_plugins
     from engine.reading import load_recipe
     from engine.recipe import recipe_type
 
+    load_plugins((), folder=Path.cwd())
     recipe = None
     if arguments.recipe or arguments.overrides:
         recipe = load_recipe(arguments.recipe, arguments.overrides)
@@ -69,8 +72,8 @@ def _field(kind: type[Options], key: str) -> FieldInfo:
             if not _is_section(field.annotation):
                 raise UserError(f"{key}: {'.'.join(parts[: depth + 1])} is not a section")
             parent = field.annotation
-    if parts[-1] == "name" and issubclass(parent, Section) and parent.choices:
-        names = ", ".join(sorted({n for registry in parent.choices for n in registry.names()}))
+    if registries := parent.choices.get(parts[-1]):
+        names = ", ".join(sorted({n for registry in registries for n in registry.names()}))
         field = FieldInfo.merge_field_infos(field, description=f"{field.description}: {names}")
     return field
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from config.errors import UserError, suggestion
 from config.plugins import load_plugins
 from config.registry import ANY, Registry
 from engine.commands.arguments import Arguments
-
 
 FURTHER = ("weights", "recipes")  # what can be listed besides the registries
 
@@ -34,7 +33,7 @@ def run(words: list[str]) -> int:
     if arguments.pattern is not None:
         text = "takes no pattern, only models and weights do"
         raise UserError(f"cvnets list {arguments.kind}: {text}")
-    kinds = _kinds(arguments.plugins)
+    kinds = registries(arguments.plugins)
     if arguments.kind is None:
         print("cvnets list KIND, where KIND is one of: " + ", ".join([*kinds, *FURTHER]))
         return 0
@@ -48,9 +47,10 @@ def run(words: list[str]) -> int:
     return 0
 
 
-def _kinds(plugins: list[str]) -> Mapping[str, Registry]:
+def registries(plugins: Sequence[str] = ()) -> Mapping[str, Registry]:
+    """Kind of component -> its registry, with what installed packages and `plugins` add."""
     from cvnets.kinds import CLASSIFIERS
-    from data.kinds import CLASSIFICATION_DATASETS, SAMPLERS
+    from data.kinds import CLASSIFICATION_DATASETS, SAMPLERS, TRANSFORMS
     from engine.kinds import METRICS, OBSERVERS, TASKS
     from engine.recipe import recipe_type
     from loss_fn.kinds import CLASSIFICATION_LOSSES
@@ -62,6 +62,7 @@ def _kinds(plugins: list[str]) -> Mapping[str, Registry]:
         "models": CLASSIFIERS,
         "datasets": CLASSIFICATION_DATASETS,
         "samplers": SAMPLERS,
+        "transforms": TRANSFORMS,
         "losses": CLASSIFICATION_LOSSES,
         "optimizers": OPTIMIZERS,
         "schedules": SCHEDULES,

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from engine.kinds import METRICS
+from engine.settings import StatsOptions
 from loss_fn.output import LossOutput
 
 Value = float | dict[str, float]
@@ -45,9 +46,13 @@ class Metric(Protocol):
         ...
 
 
-def build_metrics(names: Sequence[str]) -> dict[str, Metric]:
-    """Fresh metrics by name; `loss` is always among them."""
-    return {name: METRICS[name].component(METRICS[name].options()) for name in ("loss", *names)}
+def build_metrics(names: Sequence[str], stats: StatsOptions | None = None) -> dict[str, Metric]:
+    """Fresh metrics by name, with their options of `stats` or else the defaults.
+
+    `loss` is always among them.
+    """
+    section = StatsOptions() if stats is None else stats
+    return {name: METRICS.build(section, name=name) for name in ("loss", *names)}
 
 
 def results(metrics: dict[str, Metric], states: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from config.foreign import ForeignError, foreign
 from engine.kinds import OBSERVERS
+from engine.settings import CommonOptions
 from engine.task import Example
 
 log = logging.getLogger(__name__)
@@ -92,10 +94,17 @@ class Observers(Observer):
                 del self._members[name]
 
 
-def build_observers(names: list[str], *, folder: Path, quiet: bool) -> Observers:
-    """The observers called `names`; on ranks other than 0 there are none."""
-    members: dict[str, Observer] = {}
-    for name in dict.fromkeys(names):
-        entry = OBSERVERS[name]
-        members[name] = entry.component(entry.options(), folder=folder, quiet=quiet)
-    return Observers(members)
+def build_observers(
+    names: Sequence[str], *, folder: Path, quiet: bool, common: CommonOptions | None = None
+) -> Observers:
+    """The observers called `names`, with their options of `common` or else the defaults.
+
+    On ranks other than 0 there are none.
+    """
+    section = CommonOptions() if common is None else common
+    return Observers(
+        {
+            name: OBSERVERS.build(section, name=name, folder=folder, quiet=quiet)
+            for name in dict.fromkeys(names)
+        }
+    )

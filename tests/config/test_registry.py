@@ -4,7 +4,7 @@ import pytest
 from pydantic import Field
 
 from config.errors import UserError
-from config.options import Options, Section
+from config.options import OPERATIONAL, Options, Section
 from config.registry import NoOptions, Registry, compose
 
 
@@ -184,8 +184,6 @@ def test_components_may_share_a_section_of_the_same_options():
     kites.register("a", key="shared", options=One)(lambda options: ("a", options))
     kites.register("b", key="shared", options=One)(lambda options: ("b", options))
 
-    from config.options import Section
-
     section = compose(Section, kites)
     assert list(section.fields()) == ["name", "shared"]
     for name in "ab":
@@ -209,12 +207,119 @@ def test_options_must_be_a_class_of_options(options):
         registry().register("a", options=options)(lambda options: None)
 
 
-def test_a_field_of_the_section_itself_wins_over_a_component_of_that_name():
-    kites = registry()
-    kites.register("name", options=One)(lambda options: None)
-    from config.options import Section
+class Toys(Options):
+    """A section where components are chosen by other fields than `name`."""
 
-    assert list(compose(Section, kites).fields()) == ["name"]
+    kites: tuple[str, ...] = Field((), description="some", json_schema_extra=OPERATIONAL)
+    ball: str | None = Field(None, description="one or none")
+    size: int = Field(1, description="size")
+
+    @property
+    def thrown(self) -> tuple[str, ...]:
+        """What is in the air."""
+        return self.kites
+
+
+def test_components_may_be_chosen_by_other_fields_and_several_at_once():
+    kites, balls = registry(), Registry("ball", section="toys.ball", context={"colour": "its"})
+    kites.register("delta", options=One)(lambda options: ("delta", options.size))
+    kites.register("box")(lambda options: ("box", options))
+    balls.register("tennis", key="felt", options=Two)(lambda options, *, colour: (options, colour))
+    toys = compose(Toys, kites=kites, ball=balls, thrown=kites)
+    assert list(toys.fields()) == ["kites", "ball", "size", "delta", "felt"]
+    section = toys(kites=("delta", "box"), delta=One(size=3), felt=Two())
+    assert kites.build(section, name="delta") == ("delta", 3)
+    assert kites.build(section, name="box") == ("box", NoOptions())
+    assert balls.build(section, name="tennis", colour="red") == (Two(), "red")
+    assert {field: len(found) for field, found in toys.choices.items()} == {
+        "kites": 1, "ball": 1, "thrown": 1,
+    }  # fmt: skip
+    with pytest.raises(UserError, match=r"no kite is called 'delt' - did you mean delta\?"):
+        kites.options_of(section, name="delt")
+
+
+def test_what_an_operational_field_chooses_is_operational():
+    from engine.resolved import operational_keys
+
+    kites, balls = registry(), Registry("ball", section="toys.ball", context={})
+    kites.register("delta", options=One)(lambda options: None)
+    balls.register("tennis", options=Two)(lambda options: None)
+    toys = compose(Toys, kites=kites, ball=balls)
+    assert operational_keys(toys, "toys") == {"toys.kites", "toys.delta.size"}
+
+
+def test_a_component_registered_after_the_section_was_made_gets_its_defaults():
+    kites = registry()
+    section = compose(Toys, kites=kites)()
+    kites.register("delta", options=One)(lambda options: options)
+    assert kites.build(section, name="delta") == One()
+
+
+@pytest.mark.parametrize("key", ["size", "kites", "thrown", "choices", "copy"])
+def test_a_sub_section_must_not_hide_what_the_section_has(key):
+    kites = registry()
+    kites.register("delta", key=key, options=One)(lambda options: None)
+    with pytest.raises(UserError) as error:
+        compose(Toys, kites=kites)
+    assert str(error.value).startswith(f"{__file__}:")
+    assert str(error.value).endswith(
+        f": kite 'delta': its section of a recipe has something else called {key!r}; "
+        "choose another key"
+    )
+
+
+def test_components_of_two_kinds_cannot_have_different_options_of_one_key():
+    kites, balls = registry(), Registry("ball", section="toys.ball", context={})
+    kites.register("round", options=One)(lambda options: None)
+    balls.register("round", options=Two)(lambda options: None)
+    with pytest.raises(UserError, match="ball 'round': its section of a recipe has something else"):
+        compose(Toys, kites=kites, ball=balls)
+
+
+class Needy(Options):
+    """One option has no default."""
+
+    length: int = Field(2, description="length")
+    width: int = Field(description="width")
+
+
+class Size(Options):
+    """What all options of a kind have in common."""
+
+    size: int = Field(1, description="size")
+
+
+def test_every_option_of_a_component_has_a_default():
+    with pytest.raises(UserError) as error:
+        registry().register("delta", options=Needy)(lambda options: None)
+    assert str(error.value).endswith(
+        ": kite 'delta': option 'width' has no default; give it one, or null"
+    )
+
+
+@pytest.mark.parametrize("key", ["my-kite", "my.kite", "my kite", "_kite", "2nd"])
+def test_a_sub_section_must_be_a_key_that_a_recipe_can_have(key):
+    with pytest.raises(UserError, match=f"'{key}' cannot be a key of a recipe; add key= with"):
+        registry().register(key, options=One)(lambda options: None)
+    kites = registry()
+    kites.register(key, key="good", options=One)(lambda options: None)
+    kites.register(f"{key} without options")(lambda options: None)
+    assert list(compose(Toys, kites=kites).fields())[3:] == ["good"]
+
+
+def test_options_of_a_kind_may_have_a_class_in_common():
+    class Large(Size):
+        """More of them."""
+
+        more: int = Field(2, description="more")
+
+    kites = Registry("kite", section="toys.kite", context={}, options=Size)
+    kites.register("delta", options=Large)(lambda options: options)
+    kites.register("box")(lambda options: options)
+    made = compose(Toys, kites=kites)()
+    assert (kites.build(made, name="delta"), kites.build(made, name="box")) == (Large(), Size())
+    with pytest.raises(UserError, match=r"options=<class .*One'> is no class derived from .*Size"):
+        kites.register("round", options=One)(lambda options: None)
 
 
 def test_the_summary_is_the_first_line_of_the_documentation(engines):

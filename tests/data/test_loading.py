@@ -6,17 +6,20 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-import data.datasets  # noqa: F401 - registers the data sets
+import data.datasets
+import data.transforms  # noqa: F401 - registers the transforms
 from config.errors import UserError
+from config.registry import compose
 from data.datasets.classification.imagenet import ImageFolder
 from data.images import ImageError, read_image
+from data.kinds import TRANSFORMS
 from data.loader import Loader, Source
 from data.sample import SampleKey
 from data.sampler.plan import Size, num_samples, plan_epoch, plan_evaluation
 from data.transforms.classification import EvaluationTransform, TrainingTransform
 from data.transforms.section import ImageAugmentationSection
 
-CROPPED = ImageAugmentationSection(
+CROPPED = compose(ImageAugmentationSection, enabled=TRANSFORMS)(
     random_resized_crop={"enable": True},
     random_horizontal_flip={"enable": True},
     resize={"enable": True, "size": 36},

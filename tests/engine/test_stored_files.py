@@ -18,7 +18,11 @@ FILES = sorted((ROOT / "stored").glob("weights_*"))
 
 
 def test_all_formats_are_kept():
-    assert [path.name for path in FILES] == ["weights_1.pt", "weights_2.pt", "weights_2.safetensors"]
+    assert [path.name for path in FILES] == [
+        "weights_1.pt",
+        "weights_2.pt",
+        "weights_2.safetensors",
+    ]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

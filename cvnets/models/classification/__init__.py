@@ -13,8 +13,12 @@ from cvnets.models.classification import (
     mobilevit_v2,
     mobilevit_v3,
     resnet,
+    timm_networks,
+    torchvision_networks,
     vit,
 )
+
+__all__ = ["VARIANT_NAMES", "timm_networks", "torchvision_networks"]
 
 # Variant name -> registered name and options.
 VARIANT_NAMES: dict[str, tuple[str, dict[str, Any]]] = {

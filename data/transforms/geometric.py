@@ -1,0 +1,58 @@
+"""Which part of an image is seen, and from which side."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+from torchvision.transforms import v2
+
+from data.kinds import TRANSFORMS, TransformOptions
+from data.transforms.interpolation import INTERPOLATIONS, Interpolation
+
+
+class RandomResizedCropOptions(TransformOptions):
+    """A random part of the image, resized to the size that the sampler drew."""
+
+    enable: bool = Field(False, description="crop at random when training")
+    interpolation: Interpolation = Field(
+        "bilinear", description="filter of the resize, antialiased"
+    )
+    scale: tuple[float, float] = Field((0.08, 1.0), description="share of the image's area, range")
+    aspect_ratio: tuple[float, float] = Field(
+        (3 / 4, 4 / 3), description="width over height of the crop, range"
+    )
+
+    @model_validator(mode="after")
+    def _ranges(self) -> RandomResizedCropOptions:
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"scale: {list(self.scale)} is no range within (0, 1]")
+        if not 0 < self.aspect_ratio[0] <= self.aspect_ratio[1]:
+            raise ValueError(
+                f"aspect_ratio: {list(self.aspect_ratio)} is no range of positive numbers"
+            )
+        return self
+
+
+@TRANSFORMS.register("random_resized_crop", options=RandomResizedCropOptions)
+def random_resized_crop(
+    options: RandomResizedCropOptions, *, size: tuple[int, int]
+) -> v2.RandomResizedCrop | v2.Resize:
+    """A random part of the image, resized; the whole image where it is not enabled."""
+    mode = INTERPOLATIONS[options.interpolation]
+    if not options.enable:
+        return v2.Resize(size, mode, antialias=True)
+    return v2.RandomResizedCrop(size, options.scale, options.aspect_ratio, mode, antialias=True)
+
+
+class RandomHorizontalFlipOptions(TransformOptions):
+    """Mirror the image."""
+
+    enable: bool = Field(False, description="flip at random when training")
+    p: float = Field(0.5, ge=0, le=1, description="probability")
+
+
+@TRANSFORMS.register("random_horizontal_flip", options=RandomHorizontalFlipOptions)
+def random_horizontal_flip(
+    options: RandomHorizontalFlipOptions, *, size: tuple[int, int]
+) -> v2.RandomHorizontalFlip:
+    """The mirrored image, with a probability."""
+    return v2.RandomHorizontalFlip(options.p)
