@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from config.legacy import OLD_KEYS, OLD_VALUES, translate
+from config.legacy import OLD_KEYS, OLD_VALUES, OPPOSITES, translate
 from engine.reading import load_recipe
 from engine.recipe import recipe_type
 from engine.resolved import flat
@@ -108,6 +108,16 @@ def test_an_old_value_is_read_as_the_new_one(old, new):
     recipe = load_recipe(None, [f"{key}={given}"])
     assert value_of(recipe, key) == new
     assert recipe.notes == (f"command line: old value {key}={given} read as {new}",)
+
+
+@pytest.mark.parametrize(("given", "read"), [("true", False), ("False", True)])
+def test_a_switch_that_was_turned_round_is_read_as_its_opposite(given, read):
+    old, new = next(iter(OPPOSITES.items()))
+    recipe = load_recipe(None, [f"{old}={given}"])
+    assert value_of(recipe, new) is read
+    assert recipe.notes == (f"command line: old key {old}: read as the opposite of {new}",)
+    both = load_recipe(None, [f"{old}={given}", f"{new}={str(not read).lower()}"])
+    assert value_of(both, new) is not read
 
 
 def test_two_old_keys_for_one_new_the_first_wins():

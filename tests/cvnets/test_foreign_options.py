@@ -11,6 +11,7 @@ import torch
 import cvnets
 from config.errors import UserError
 from cvnets.models.classification import timm_networks, torchvision_networks
+from engine.parts import synchronised
 
 timm = pytest.importorskip("timm")
 
@@ -36,6 +37,42 @@ def test_drop_rates_reach_the_library():
         cvnets.create_model("torchvision/resnet18", classifier_dropout=0.1)
     with pytest.raises(UserError, match=r"timm\.drop_path_rate: timm/vgg11 has no drop_path_rate"):
         cvnets.create_model("timm/vgg11", drop_path_rate=0.1)
+
+
+def test_weights_of_a_library_tell_what_images_they_expect(tmp_path):
+    """The library's own file fits below `network`, with the normalisation that it was trained on."""
+    theirs = timm.create_model("mixnet_s", num_classes=CLASSES)
+    torch.save(theirs.state_dict(), tmp_path / "w.pt")
+    network = cvnets.create_model("timm/mixnet_s", n_classes=CLASSES)
+    report = cvnets.load_weights(network, tmp_path / "w.pt")
+    assert (report.library, report.share, report.was_bgr) == ("timm", 1, False)
+    about, config = report.preprocessing, theirs.pretrained_cfg
+    assert (about.mean, about.std, about.crop) == (config["mean"], config["std"], SQUARE)
+    assert about.resize == round(224 / config["crop_pct"])
+    fewer = cvnets.create_model("timm/mixnet_s", n_classes=3)
+    fresh = cvnets.load_weights(fewer, tmp_path / "w.pt").reinitialised
+    assert {entry.why for entry in fresh} == {"another number of classes"}
+    images = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(network.eval()(images), theirs.eval()(images))
+
+
+def test_shared_statistics_keep_the_activations_of_timms_norms():
+    """torch's own conversion would turn a norm with an activation to a norm without."""
+    network = cvnets.create_model("timm/mobilevitv2_050", n_classes=CLASSES)
+    kinds = [
+        m
+        for m in synchronised(copy.deepcopy(network)).modules()
+        if isinstance(m, torch.nn.SyncBatchNorm)
+    ]
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert len(kinds) == len(norms) > 0
+    active = sum(not isinstance(m.act, torch.nn.Identity) for m in norms if hasattr(m, "act"))
+    assert (
+        active
+        == sum(not isinstance(m.act, torch.nn.Identity) for m in kinds if hasattr(m, "act"))
+        > 0
+    )
 
 
 def test_gradient_checkpointing_is_timms_own_or_refused():

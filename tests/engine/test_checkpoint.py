@@ -8,14 +8,15 @@ import torch
 from torch import nn
 
 from config.errors import UserError
-from cvnets.weights.load import load_state
+from cvnets.weights.files import read_weights
 from engine.checkpoint import read_state, save_state, save_weights, write_atomically, write_text
 
 
 def test_metadata_travels_and_names_stay_official(tmp_path):
     path = tmp_path / "w.pt"
     save_weights(path, nn.Linear(2, 3), {"classes": ["a", "b"], "recipe": {"x.y": 1}})
-    state, metadata = load_state(path)
+    file = read_weights(path)
+    state, metadata = file.state, file.metadata
     assert list(state) == ["weight", "bias"]
     assert metadata == {"classes": ["a", "b"], "recipe": {"x.y": 1}}
     plain = torch.load(path, weights_only=True)
