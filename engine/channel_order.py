@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from config.errors import UserError
+from cvnets.weights.preprocessing import Preprocessing
 from data.datasets.classification.imagenet import ImageFolder
 from data.sample import SampleKey
 from data.transforms.classification import EvaluationTransform
@@ -48,22 +49,28 @@ def compare_orders(
     *,
     images: int,
     size: int,
+    about: Preprocessing | None = None,
 ) -> Verdict:
     """Evaluate `images` images of the data set, spread evenly, as RGB and as BGR.
 
-    `model` maps [B, 3, H, W] in [0, 1] to logits, with one class per folder. The order with the
+    `model` maps [B, 3, H, W] to logits, with one class per folder; `about` says how its images are
+    normalised, without it they are in [0, 1]. The order with the
     smaller loss fits if the mean difference is `CLEAR` standard errors from zero.
     """
     count = min(images, len(dataset))
     if count < 2:
         raise UserError(f"--images {images}: at least 2 are needed")
     chosen = [round(place * (len(dataset) - 1) / (count - 1)) for place in range(count)]
+    plain = (about or Preprocessing()).turned("RGB")
+    mean = torch.tensor(plain.mean or (0.0, 0.0, 0.0))[:, None, None]
+    std = torch.tensor(plain.std or (1.0, 1.0, 1.0))[:, None, None]
     logits: dict[str, list[Tensor]] = {"RGB": [], "BGR": []}
     labels = []
     model.eval()
     with torch.inference_mode():
         for pixels, targets in _batches(dataset, transform, chosen, size):
             labels.append(targets)
+            pixels = (pixels - mean) / std
             logits["RGB"].append(model(pixels))
             logits["BGR"].append(model(pixels.flip(1)))
     targets = torch.cat(labels)

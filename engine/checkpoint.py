@@ -26,6 +26,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
     UserError when the disk is full or the folder cannot be written; the old file is intact then.
     """
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: cannot write: no folder {path.parent}; create it")
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(beside, "wb") as file:

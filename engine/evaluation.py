@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from config.errors import UserError
@@ -16,12 +17,15 @@ from engine.recipe import Recipe
 from engine.run_folder import make_folder
 from engine.task import Task
 
+EVALUATIONS = "evaluations"
+
 
 def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
     """Evaluate `model.classification.pretrained` on the test (else the validation) split.
 
-    Returns {"metrics": ..., "images": ..., "weights": ...}, and writes it to evaluation.json of
-    the run folder, with predictions.png beside it.
+    Returns {"metrics": ..., "images": ..., "weights": ..., "folder": ...}, and writes it to
+    evaluation.json in `evaluations/<name of the weights>` of the run folder, with predictions.png
+    beside it.
     """
     weights = recipe.model.classification.pretrained
     if weights is None:
@@ -39,13 +43,19 @@ def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
         check_weights(task)
         loss = task.build_loss().to(world.device)
         evaluator = build_evaluator(task, source, size, loss, precision, world, stop)
-        folder = make_folder(recipe) if world.is_main else None  # not after hours of evaluation
+        # made now, not after hours of evaluation; beside it are those of other weights
+        folder = (
+            make_folder(recipe, below=f"{EVALUATIONS}/{Path(weights).stem}")
+            if world.is_main
+            else None
+        )
         try:
             found = evaluator.evaluate(model)
         finally:
             evaluator.loader.close()
         report = {"metrics": found.metrics, "images": found.images, "weights": weights}
         if folder is not None:
+            report["folder"] = str(folder)
             write_json(folder / "evaluation.json", report)
             record = EvaluationRecord(
                 "Eval", 0, 0, found.metrics, found.images, examples=found.examples

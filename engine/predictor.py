@@ -30,13 +30,13 @@ class Predictor:
         return self.task.class_names
 
     def predict(self, image: Image) -> Any:
-        """What the network says of an image: a path, or RGB pixels as uint8 [H, W, 3].
+        """What the network says of an image: a path, or RGB pixels as uint8 [H, W, 3] (or PIL's).
 
         Classification gives a `Classified`. UserError for a file that cannot be read, or for
         pixels of another kind.
         """
-        pixels = read_image(image) if isinstance(image, str | Path) else image
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        pixels = read_image(image) if isinstance(image, str | Path) else np.asarray(image)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             kind = f"{pixels.dtype} {list(pixels.shape)}"
             raise UserError(f"predict: RGB pixels as uint8 [H, W, 3] are expected, not {kind}")
         with torch.inference_mode():

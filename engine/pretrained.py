@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from config.errors import UserError, under
-from cvnets.weights.files import read_weights
+from cvnets.models.encoder import ImageEncoder
+from cvnets.weights.convert import identify
+from cvnets.weights.files import WeightsFile
 from cvnets.weights.fit import LoadReport
-from cvnets.weights.load import load_weights
+from cvnets.weights.load import load_weights, open_weights
 from cvnets.weights.preprocessing import Preprocessing
+from engine.classifier import build_classifier
 from engine.reading import load_recipe
 from engine.recipe import Recipe
 
@@ -22,6 +25,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PRETRAINED = "model.classification.pretrained"
+# What a recipe said of the weights that its own training began with, taken back.
+WHOLE: dict[str, Any] = {
+    "common.finetune": None,
+    "model.weights_source": "auto",
+    "model.resume_exclude_scopes": "",
+    "model.ignore_missing_scopes": "",
+    "model.rename_scopes_map": [],
+}
 NORMALIZATION = "image_augmentation.to_tensor.mean_std_normalization"
 
 
@@ -30,14 +41,27 @@ def recipe_of(checkpoint: str | Path, overrides: Iterable[str]) -> tuple[Recipe,
 
     Plugins that it names are not imported. UserError for a file without a recipe.
     """
-    metadata = read_weights(checkpoint).metadata
+    metadata = open_weights(checkpoint)[0].metadata
     if not isinstance(metadata.get("recipe"), dict):
         raise UserError(
             f"{checkpoint}: carries no recipe; use cvnets eval RECIPE {PRETRAINED}={checkpoint}"
         )
-    mapping = metadata["recipe"] | {PRETRAINED: str(checkpoint)}
+    mapping = metadata["recipe"] | WHOLE | {PRETRAINED: str(checkpoint)}
     place = f"the recipe in {checkpoint}"
     return load_recipe(mapping, overrides, plugins=False, place=place), metadata
+
+
+def network_of(file: WeightsFile, variant: str | None) -> tuple[str, ImageEncoder]:
+    """The network that weights belong to, fresh, and its name: `variant`, else the one that their
+    own recipe says, else the one that they fit by names and shapes. UserError if there is none."""
+    recipe = file.metadata.get("recipe")
+    if variant is None and isinstance(recipe, dict):
+        section = load_recipe(recipe, plugins=False, place=f"the recipe in {file.path}").model
+        model = build_classifier(section, len(file.metadata["classes"]))
+        if isinstance(model, ImageEncoder):
+            return section.classification.name, model
+    found = identify(file, variant)
+    return found.variant, found.build()
 
 
 def load_pretrained(model: nn.Module, task: Task, key: str, path: str) -> LoadReport:
@@ -57,6 +81,9 @@ def load_pretrained(model: nn.Module, task: Task, key: str, path: str) -> LoadRe
             source=section.weights_source,
         )
     log.info("%s", "\n".join(report.lines()))
+    classes = report.metadata.get("classes") or list(task.class_names)
+    if len(classes) == len(task.class_names) and classes != list(task.class_names):
+        log.info("%s: the classifier is kept, but its classes have other names than the data", path)
     _compare(report.preprocessing, task.preprocessing(), key, path)
     return report
 

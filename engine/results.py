@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from config.errors import UserError
+from cvnets.weights.files import METADATA
 from engine.checkpoint import save_state, save_weights, write_json
 from engine.distributed import World
 from engine.evaluator import Evaluation, Evaluator
@@ -52,7 +53,11 @@ class Results:
     def save_state(self, state: TrainState, metrics: list[dict[str, Any]]) -> None:
         """Write training_checkpoint_last.pt."""
         if self.world.is_main:
-            save_state(self.folder, state.state_dict(metrics))
+            content = state.state_dict(metrics)
+            for part in ("model_state_dict", "ema_state_dict"):
+                if part in content:  # so that the weights in it are as good as those of other files
+                    content[part]._metadata[METADATA] = self.metadata | {"epoch": state.epoch}
+            save_state(self.folder, content)
         self._saved_at = time.monotonic()
 
     def after_epoch(self, training: dict[str, float]) -> None:

@@ -76,9 +76,9 @@ def _shown(value: Any) -> str:
     return str(list(value) if isinstance(value, tuple) else value)
 
 
-def make_folder(recipe: Recipe) -> Path:
-    """Create the run folder if it is not there. UserError if that is impossible."""
-    folder = run_folder(recipe)
+def make_folder(recipe: Recipe, *, below: str = "") -> Path:
+    """Create the run folder, or a folder in it, if it is not there. UserError if that fails."""
+    folder = run_folder(recipe) / below
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

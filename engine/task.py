@@ -32,10 +32,12 @@ class Task(ABC):
     """Built once per run from the recipe. `class_names` may be empty where there are no classes.
 
     `weights`: the report on the pretrained weights that `build_model` has loaded, if any.
+    `resumed`: a training state will replace all weights, so there is nothing to load.
     """
 
     class_names: tuple[str, ...] = ()
     weights: LoadReport | None = None
+    resumed: bool = False
 
     def __init__(self, recipe: Recipe):
         self.recipe = recipe

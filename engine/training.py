@@ -138,8 +138,9 @@ class Assembly:
         """Model, optimizer and counters: fresh, or from the state that is resumed."""
         recipe, common = self.recipe, self.recipe.common
         torch.manual_seed(hashed(common.seed, INIT))
+        self.task.resumed = self.resume is not None
         model = self.task.build_model()
-        if common.finetune:
+        if common.finetune and not self.task.resumed:
             load_pretrained(model, self.task, "common.finetune", common.finetune)
         model = place(model, recipe, self.world)
         groups = parameter_groups(

@@ -345,10 +345,15 @@ def test_the_official_scripts_train_and_evaluate_from_any_folder(tiny_recipe, tm
         cwd=tmp_path,
     )
     assert by_recipe.returncode == 0, by_recipe.stderr
-    report = json.loads((tmp_path / "out/run/evaluation.json").read_text())
+    report = json.loads(
+        (tmp_path / "out/run/evaluations/checkpoint_best/evaluation.json").read_text()
+    )
     by_checkpoint = script("main_eval.py", weights, f"common.plugins={PLUGIN}", cwd=tmp_path)
     assert by_checkpoint.returncode == 0, by_checkpoint.stderr
-    assert json.loads((tmp_path / "out/run/evaluation.json").read_text()) == report
+    assert (
+        json.loads((tmp_path / "out/run/evaluations/checkpoint_best/evaluation.json").read_text())
+        == report
+    )
     summary = json.loads((tmp_path / "out/run/summary.json").read_text())
     assert report["metrics"]["top1"] == summary["top1"]
 

@@ -122,7 +122,9 @@ def test_the_recipe_trains_and_every_component_takes_part(cvnets_command, workpl
         assert re.search(rf"^ +{section.rpartition('.')[2]}:$", stored, re.M), section
     report = cvnets_command("eval", folder / "checkpoint_best.pt", "common.run_label=eval").stdout
     assert "33 images" in report
-    found = json.loads((workplace / "results/eval/evaluation.json").read_text())["metrics"]
+    found = json.loads(
+        (workplace / "results/eval/evaluations/checkpoint_best/evaluation.json").read_text()
+    )["metrics"]
     best = json.loads((folder / "summary.json").read_text())
     assert {name: best[name] for name in found} == found
 
@@ -143,7 +145,9 @@ def test_two_processes_train_as_one_that_accumulates(cvnets_command, workplace):
     assert len((results / "two/table.csv").read_text().splitlines()) == 6
     weights = results / "two/checkpoint_best.pt"
     cvnets_command("eval", weights, "common.run_label=eval", "dataset.eval_batch_size0=4")
-    found = json.loads((results / "eval/evaluation.json").read_text())["metrics"]
+    found = json.loads((results / "eval/evaluations/checkpoint_best/evaluation.json").read_text())[
+        "metrics"
+    ]
     best = json.loads((results / "two/summary.json").read_text())
     assert {name: best[name] for name in found} == found  # two processes count what one counts
 

@@ -371,7 +371,7 @@ CASES = {
         ),
         Case(
             "a source that cannot be",
-            words=f"{MIT} model.weights_source=timm",
+            words=f"{MIT} model.weights_source=torchvision",
             prepare=network(),
         ),
         Case(

@@ -201,4 +201,7 @@ def test_list_models_without_a_match(capsys):
         "did you mean mobilevit_small or mobilevit_x_small?\n"
     )
     assert main(["list", "samplers", "v*"]) == 2
-    assert capsys.readouterr().err == "cvnets list samplers: takes no pattern, only models and weights do\n"
+    assert (
+        capsys.readouterr().err
+        == "cvnets list samplers: takes no pattern, only models and weights do\n"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -111,11 +111,7 @@ def convert(
     if about.channel_order != order:
         swap_channels(state)
     written = _dialect(network.family, target).write(state)
-    metadata = {
-        **file.metadata,
-        "format": 2,
-        "preprocessing": replace(about, channel_order=order).as_json(),
-    }
+    metadata = {**file.metadata, "format": 2, "preprocessing": about.turned(order).as_json()}
     return written, metadata
 
 

@@ -8,6 +8,7 @@ import pickle
 import re
 import struct
 import warnings
+from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,13 +65,14 @@ def read_weights(path: str | Path, *, ema: bool = False) -> WeightsFile:
     and takes off the prefixes of DDP (`module.`) and of compilation (`_orig_mod.`). UserError for
     anything else, and for `ema` where a training checkpoint holds no average.
     """
-    if str(path).endswith(".safetensors"):
-        state, metadata = _read_safetensors(Path(path))
-        return WeightsFile(str(path), _without_prefixes(state), metadata)
-    content = read_checkpoint(Path(path))
-    part, others = _part(content, ema, path)
-    if part:
-        content = content[part]
+    if Path(path).suffix.lower() == ".safetensors":
+        content, metadata = _read_safetensors(Path(path))
+        part, others = _part(content, ema, path)
+    else:
+        content = read_checkpoint(Path(path))
+        part, others = _part(content, ema, path)
+        content = content[part] if part else content
+        metadata = dict(getattr(content, "_metadata", {}).get(METADATA, {}))
     if not isinstance(content, Mapping):
         raise UserError(f"{path}: holds a {type(content).__name__}, not the weights of a network")
     for key, value in content.items():
@@ -81,8 +83,7 @@ def read_weights(path: str | Path, *, ema: bool = False) -> WeightsFile:
             )
     if not content:
         raise UserError(f"{path}: holds no weights")
-    metadata = dict(getattr(content, "_metadata", {}).get(METADATA, {}))
-    return WeightsFile(str(path), _without_prefixes(content), metadata, part, others)
+    return WeightsFile(str(path), _without_prefixes(content, path), metadata, part, others)
 
 
 def _part(content: Any, ema: bool, path: str | Path) -> tuple[str, tuple[str, ...]]:
@@ -102,7 +103,8 @@ def read_checkpoint(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's guesses about damaged files
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals([Namespace]):  # options, as timm saves them
+                return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
@@ -138,7 +140,10 @@ def _read_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
     except safetensors.SafetensorError:
         size = f"{path.stat().st_size:,}"
         raise UserError(f"{path}: is no whole safetensors file (size {size} bytes)") from None
-    return state, dict(json.loads(header.get(METADATA, "{}")))
+    try:
+        return state, dict(json.loads(header.get(METADATA, "{}")))
+    except (ValueError, TypeError):
+        raise UserError(f"{path}: its header has {METADATA!r} metadata that are not ours") from None
 
 
 def import_safetensors(path: Path) -> Any:
@@ -151,8 +156,12 @@ def import_safetensors(path: Path) -> Any:
     return safetensors
 
 
-def _without_prefixes(state: Mapping[str, Tensor]) -> State:
+def _without_prefixes(state: Mapping[str, Tensor], path: str | Path) -> State:
     plain = {key.replace("_orig_mod.", ""): value for key, value in state.items()}
-    while all(key.startswith("module.") for key in plain):
-        plain = {key.removeprefix("module."): value for key, value in plain.items()}
+    if len(plain) < len(state):
+        raise UserError(f"{path}: has entries both with and without _orig_mod.; keep one kind")
+    inner = {key for key in plain if key != "n_averaged"}  # which torch's AveragedModel counts
+    while inner and all(key.startswith("module.") for key in inner):
+        plain = {key.removeprefix("module."): plain[key] for key in plain if key in inner}
+        inner = set(plain)
     return plain

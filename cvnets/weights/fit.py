@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from config.errors import UserError
+from cvnets.models.encoder import ImageEncoder
 from cvnets.weights.dialects import OFFICIAL, Dialect
 from cvnets.weights.files import State
 from cvnets.weights.preprocessing import Preprocessing
-from cvnets.weights.scopes import matches
 
 ENOUGH = 0.95  # of the backbone's elements: with less it would be a random start by another name
 
@@ -35,14 +34,16 @@ class Network:
 
     @classmethod
     def of(cls, model: nn.Module) -> Network:
-        """Read the class attributes of `ImageEncoder`; the head of other modules is their last part."""
+        """Of an `ImageEncoder` its class attributes; the head of others is their last linear layer."""
         state = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
-        last = [key.split(".", 1)[0] for key in state][-1:]
+        if not isinstance(model, ImageEncoder):
+            layers = [name for name, m in model.named_modules() if isinstance(m, nn.Linear)]
+            return cls(state, head=tuple(layers[-1:]))
         return cls(
             state,
-            family=getattr(model, "family", ""),
-            head=getattr(model, "head", tuple(last)),
-            behind=getattr(model, "behind", ()),
+            family=model.family,
+            head=model.head,
+            behind=model.behind,
             preprocessing=getattr(model, "preprocessing", None),
         )
 
@@ -50,9 +51,10 @@ class Network:
         """Whether an entry belongs to the head."""
         return _is_in(key, self.head)
 
-    def share_of_backbone(self, keys: Collection[str]) -> float:
-        """Elements of the backbone that are among `keys`, over all of them; 0 .. 1."""
-        sizes = {k: v.numel() for k, v in self.state.items() if not self.in_head(k)}
+    def share_of_backbone(self, keys: Collection[str], without: tuple[str, ...] = ()) -> float:
+        """Elements of the backbone, apart from `without`, that are among `keys`; 0 .. 1 of them."""
+        apart = (*self.head, *without)
+        sizes = {k: v.numel() for k, v in self.state.items() if not _is_in(k, apart)}
         return sum(sizes[key] for key in sizes if key in keys) / max(1, sum(sizes.values()))
 
 
@@ -120,14 +122,14 @@ def fit(
     state: State,
     network: Network,
     dialect: Dialect,
-    optional: Sequence[re.Pattern[str]],
+    optional: Callable[[str], bool],
     *,
     path: str,
     backbone_only: bool,
 ) -> LoadReport:
     """Which entries of `state` (our names) are loaded. UserError for what does not fit.
 
-    `optional`: patterns of entries that may be missing; `backbone_only`: the file is that of a
+    `optional`: whether an entry may be missing; `backbone_only`: the file is that of a
     detection or segmentation network.
     """
     own = network.state
@@ -141,7 +143,12 @@ def fit(
             f"{path}: none of its {len(state)} entries is in this network of {len(own)} "
             f"(file: {_few(state)}; here: {_few(own)}): the file belongs to another network"
         )
-    share = network.share_of_backbone(same)
+    share = network.share_of_backbone(same, without=network.behind if backbone_only else ())
+    if wrong := [key for key in same if not _sound(state[key], own[key])]:
+        raise UserError(
+            f"{path}: {len(wrong)} entries hold no numbers that a network can have ({_few(wrong)}): "
+            "NaN, infinity, or integers for fractions; take another file"
+        )
     if share < ENOUGH or unknown or lacking or misshapen:
         texts = _mistakes(state, network, dialect, misshapen, lacking, unknown, share)
         raise UserError(f"{path}: {'; '.join(texts)}")
@@ -154,17 +161,24 @@ def fit(
     return LoadReport(path, loaded, tuple(fresh), share, dialect.library)
 
 
+def _sound(value: Tensor, own: Tensor) -> bool:
+    """Whether all values are finite, and fractions where the network has fractions."""
+    if not own.is_floating_point() or value.is_meta:
+        return True
+    return value.is_floating_point() and bool(value.isfinite().all())
+
+
 def _may_start_anew(
     state: State,
     network: Network,
-    optional: Sequence[re.Pattern[str]],
+    optional: Callable[[str], bool],
     backbone_only: bool,
 ) -> dict[str, str]:
     """The entries that need not be loaded, and why."""
     own = network.state
     missing = [key for key in own if key not in state]
     without_head = not any(network.in_head(key) for key in state)
-    anew = {key: "allowed by the scopes" for key in missing if matches(optional, key)}
+    anew = {key: "allowed by the scopes" for key in missing if optional(key)}
     for key in own.keys() - anew:
         if network.in_head(key) and key in state:
             if state[key].shape != own[key].shape and state[key].shape[1:] == own[key].shape[1:]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from cvnets.weights.preprocessing import (
 from cvnets.weights.scopes import matches, patterns, renamed
 from cvnets.weights.zoo import NamedWeights, find, find_address, named_weights
 
+HUB_FILE = "model.safetensors"
 BACKBONE = "encoder."  # the name of the backbone in detection and segmentation networks
 
 
@@ -65,7 +67,7 @@ def load_weights(
     model.load_state_dict(state, strict=False)
     return replace(
         report,
-        preprocessing=replace(about, channel_order="RGB"),
+        preprocessing=about.turned("RGB"),
         was_bgr=about.channel_order == "BGR",
         metadata=file.metadata,
     )
@@ -79,16 +81,23 @@ def open_weights(
     The second value is its row in the table of named weights, if there is one. UserError for what
     cannot be had or read.
     """
+    if not isinstance(given, str | Path):
+        raise UserError(
+            f"weights are given as a path, an address or a name, not as {type(given).__name__}"
+        )
     text = str(given)
     if "://" in text:
         return read_weights(fetch(text), ema=ema), find_address(text)
-    if text in named_weights() and not Path(text).exists():
+    path = Path(text).expanduser()
+    if text in named_weights() and not path.is_file():
         return read_weights(fetch(text), ema=ema), find(text)
-    if not Path(text).exists() and (names := near(text, named_weights())):
+    if (path / HUB_FILE).is_file():  # a folder as transformers writes it
+        path = path / HUB_FILE
+    if not path.exists() and (names := near(text, named_weights())):
         raise UserError(
             f"{text}: no such file, and no weights of this name - did you mean {names[0]}?"
         )
-    return read_weights(text, ema=ema), None
+    return read_weights(path, ema=ema), None
 
 
 def fitted(
@@ -113,7 +122,19 @@ def fitted(
     dialect = detect(network.family, network.state, named)
     state = dialect.read(named, network.state)
     kept = {key: value for key, value in state.items() if not matches(drop, key)}
-    report = fit(kept, network, dialect, optional, path=file.path, backbone_only=inner is not None)
+    left_out = {
+        key
+        for key in network.state
+        if any(matches(drop, name) for name in dialect.names(key))  # by their names, too
+    }
+    report = fit(
+        kept,
+        network,
+        dialect,
+        lambda key: key in left_out or matches(optional, key),
+        path=file.path,
+        backbone_only=inner is not None,
+    )
     dropped = [key for key in file.state if matches(drop, key) and key not in network.state]
     report = replace(
         report,
@@ -146,15 +167,29 @@ def preprocessing_of(
     asked: SourceName,
 ) -> Preprocessing:
     """What the weights in a file expect of their images. UserError if nothing tells."""
-    known = recorded(file.metadata) or (named.preprocessing if named else None)
-    if known is None and network.preprocessing is not None:
+    if (ours := recorded(file.metadata)) is not None:
+        return ours
+    if named is not None:
+        source = expected_of(network.family, asked)
+        if asked != "auto" and named.preprocessing.channel_order != source.channel_order:
+            raise UserError(
+                f"{file.path}: was published for {named.preprocessing.channel_order} images, other "
+                f"than weights of {asked}; set model.weights_source to auto"
+            )
+        return named.preprocessing
+    if network.preprocessing is not None:
         return by_library(network.preprocessing())
-    if known is None:
-        source = source_of(network.family, dialect.library, asked, file.path)
-        return expected_of(network.family, source)
-    if asked != "auto" and known.channel_order != expected_of(network.family, asked).channel_order:
-        raise UserError(
-            f"{file.path}: is known to expect {known.channel_order} images, other than weights of "
-            f"{asked}; set model.weights_source to auto"
-        )
-    return known
+    about = expected_of(
+        network.family, source_of(network.family, dialect.library, asked, file.path)
+    )
+    flips = _flips(Path(file.path)) if dialect.library == "hf" and asked == "auto" else None
+    return about if flips is None else replace(about, channel_order="BGR" if flips else "RGB")
+
+
+def _flips(weights: Path) -> bool | None:
+    """Whether the image processor that transformers keeps beside weights flips the channels."""
+    beside = weights.with_name("preprocessor_config.json")
+    if not beside.is_file():
+        return None
+    flips = json.loads(beside.read_text(encoding="utf-8")).get("do_flip_channel_order")
+    return flips if isinstance(flips, bool) else None

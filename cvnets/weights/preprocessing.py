@@ -8,10 +8,10 @@ the rest the user says it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
-from config.errors import UserError
+from config.errors import UserError, suggestion
 from cvnets.weights.dialects import DIALECTS, OFFICIAL
 from cvnets.weights.files import State
 
@@ -38,6 +38,13 @@ class Preprocessing:
     crop: tuple[int, int] | None = None
     interpolation: str | None = None
 
+    def turned(self, order: Literal["RGB", "BGR"]) -> Preprocessing:
+        """The same for images in `order`."""
+        if order == self.channel_order:
+            return self
+        mean, std = (t and (t[2], t[1], t[0]) for t in (self.mean, self.std))
+        return replace(self, channel_order=order, mean=mean, std=std)
+
     def as_json(self) -> dict[str, Any]:
         """JSON types, for metadata."""
         return {
@@ -54,7 +61,11 @@ class Preprocessing:
             for name, value in given.items()
             if name in known
         }
-        return cls(**values)
+        found = cls(**values)
+        triples = [len(triple) for triple in (found.mean, found.std) if triple is not None]
+        if found.channel_order not in ("RGB", "BGR") or set(triples) - {3}:
+            raise UserError(f"preprocessing in the metadata of a file is not ours: {dict(given)}")
+        return found
 
 
 _IMAGENET = Preprocessing(mean=IMAGENET_MEAN, std=IMAGENET_STD)
@@ -83,22 +94,21 @@ def source_of(family: str, library: str, asked: SourceName, path: str) -> str:
     """Where weights without metadata come from: `asked`, else what their names say.
 
     `library`: whose names they have. "" for a family without weights elsewhere. UserError where
-    several sources with different channel orders are possible, or `asked` is none of them.
+    several sources with different channel orders are possible, or the family has no such source.
     """
-    by_names = {dialect.library for dialect in DIALECTS.get(family, ())}
     known = SOURCES.get(family, {})
-    if library == OFFICIAL:
-        possible = {name: about for name, about in known.items() if name not in by_names}
-    else:
-        possible = {library: known.get(library, _RGB)}
     if asked != "auto":
-        if asked not in possible:
-            names = " or ".join(possible) or "auto"
+        if asked not in known:
+            hint = suggestion(asked, (*known, "auto"))
             raise UserError(
-                f"{path}: cannot come from {asked} (model.weights_source): its names are those of "
-                f"{'the official releases' if library == OFFICIAL else library}; set it to {names}"
+                f"{path}: cannot come from {asked} (model.weights_source), which has no networks "
+                f"of this family - {hint}"
             )
         return asked
+    if library != OFFICIAL:
+        return library
+    others = {dialect.library for dialect in DIALECTS.get(family, ())}
+    possible = {name: about for name, about in known.items() if name not in others}
     if len({about.channel_order for about in possible.values()}) > 1:
         raise UserError(
             f"{path}: says nothing of its channel order, and networks of this family were "
@@ -106,6 +116,16 @@ def source_of(family: str, library: str, asked: SourceName, path: str) -> str:
             f"cvnets check {path} --data FOLDER tells which one fits"
         )
     return next(iter(possible), "")
+
+
+def sources_for(family: str, library: str, order: str | None) -> tuple[str, ...]:
+    """The sources that weights with the names of `library` and for images in `order` can have."""
+    others = {dialect.library for dialect in DIALECTS.get(family, ())}
+    return tuple(
+        name
+        for name, about in SOURCES.get(family, {}).items()
+        if about.channel_order == order and (library != OFFICIAL or name not in others)
+    )
 
 
 def _candidates(possible: Mapping[str, Preprocessing]) -> str:

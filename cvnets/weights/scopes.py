@@ -28,10 +28,21 @@ def matches(scopes: Iterable[re.Pattern[str]], key: str) -> bool:
     return any(pattern.match(key) for pattern in scopes)
 
 
+def _rule(pair: Sequence[str], option: str) -> tuple[re.Pattern[str], str]:
+    if len(pair) != 2:
+        raise UserError(f"{option}: a pair of pattern and replacement is expected, not {pair!r}")
+    pattern = _compiled(pair[0], option)
+    try:
+        re.sub(pattern.pattern + "|", pair[1], "")  # so that the replacement is looked at
+    except (re.error, IndexError) as error:
+        raise UserError(f"{option}: {pair[1]!r} cannot replace {pair[0]!r} ({error})") from None
+    return pattern, pair[1]
+
+
 def renamed(state: State, pairs: Iterable[Sequence[str]], path: str | Path) -> State:
     """Apply (pattern, replacement) pairs in order. UserError if two entries get one name."""
     option = "model.rename_scopes_map"
-    rules = [(_compiled(pattern, option), replacement) for pattern, replacement in pairs]
+    rules = [_rule(pair, option) for pair in pairs]
     result: State = {}
     for key, value in state.items():
         new = key

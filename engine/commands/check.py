@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -27,51 +29,58 @@ def run(words: list[str]) -> int:
     parser.add_argument("--images", type=int, default=200, help="how many are tried; default 200")
     parser.add_argument("--size", type=int, default=256, help="image size in pixels; default 256")
     arguments = parser.parse_args(words)
-    if arguments.size < 32:
-        raise UserError(f"--size {arguments.size}: at least 32 pixels are needed")
+    if not 32 <= arguments.size <= 2048:
+        raise UserError(f"--size {arguments.size}: 32 to 2048 pixels are possible")
+    if not Path(arguments.data).is_dir():
+        raise UserError(f"--data {arguments.data}: no such folder")
+    import torch
+
     from config.registry import NoOptions
-    from cvnets.weights.convert import identify
     from cvnets.weights.fit import Network
     from cvnets.weights.load import fitted, open_weights
+    from cvnets.weights.preprocessing import expected_of, recorded, sources_for
     from data.datasets.classification.imagenet import ImageFolder
     from data.transforms.classification import EvaluationTransform
     from data.transforms.section import ImageAugmentationSection
     from engine.channel_order import compare_orders
+    from engine.pretrained import check_complete, network_of
 
     file, _ = open_weights(arguments.weights)
-    found = identify(file, arguments.model)
-    if found.num_classes is None:
-        raise UserError(f"{arguments.weights}: has no classifier, so there is nothing to compare")
+    name, model = network_of(file, arguments.model)
+    state, report, dialect = fitted(file, Network.of(model))
+    check_complete(report, arguments.weights)
+    classes = model(torch.zeros(2, 3, 64, 64)).shape[1]
     dataset = ImageFolder(NoOptions(), root=arguments.data, split="test")
-    if len(dataset.classes) != found.num_classes:
+    if len(dataset.classes) != classes:
         raise UserError(
             f"--data {arguments.data}: {len(dataset.classes)} class folders, but {arguments.weights} "
-            f"has {found.num_classes} classes; give a folder with those"
+            f"has {classes} classes; give a folder with those"
         )
-    model = found.build()
-    state, _, _ = fitted(file, Network.of(model))
     model.load_state_dict(state)
+    known = recorded(file.metadata)
+    if known is not None:
+        print(f"{arguments.weights}: its metadata say {known.channel_order}, and that counts")
     verdict = compare_orders(
         model,
         dataset,
         EvaluationTransform(ImageAugmentationSection()),
         images=arguments.images,
         size=arguments.size,
+        about=known or expected_of(model.family, dialect.library),
     )
-    _print(verdict, arguments.weights, found.variant, model.family)
+    print(f"{arguments.weights}: {name}, {verdict.images} images")
+    sources = () if known else sources_for(model.family, dialect.library, verdict.order)
+    _print(verdict, sources)
     return 0
 
 
-def _print(verdict: Verdict, weights: str, variant: str, family: str) -> None:
-    from cvnets.weights.preprocessing import SOURCES
-
+def _print(verdict: Verdict, sources: Sequence[str]) -> None:
     table = Table("images fed as", "top-1 (%)", "loss")
     for order, scores in verdict.scores.items():
         table.add_row(order, f"{scores.top1:.1f}", f"{scores.loss:.3f}")
-    print(f"{weights}: {variant}, {verdict.images} images")
     Console().print(table)
     if verdict.order is None:
         print("no clear difference: try more images (--images), or the data are not its own")
         return
-    sources = [name for name, e in SOURCES[family].items() if e.channel_order == verdict.order]
-    print(f"{verdict.order} fits: model.weights_source={' or '.join(sources)}")
+    said = f": model.weights_source={' or '.join(sources)}" if sources else ""
+    print(f"{verdict.order} fits{said}")

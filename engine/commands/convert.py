@@ -31,22 +31,23 @@ def run(words: list[str]) -> int:
         raise UserError(f"{arguments.out}: exists already; choose another name or remove it")
     import torch
 
-    from cvnets.weights.convert import convert, identify
+    from cvnets.weights.convert import convert
     from cvnets.weights.fit import Network
     from cvnets.weights.load import open_weights
     from engine.checkpoint import write_weights
+    from engine.pretrained import network_of
 
     file, named = open_weights(arguments.weights, ema=arguments.ema)
-    found = identify(file, arguments.model)
     with torch.device("meta"):
-        network = Network.of(found.build())
+        name, model = network_of(file, arguments.model)
+    network = Network.of(model)
     state, metadata = convert(
         file, network, arguments.to, source=arguments.weights_source, named=named
     )
     write_weights(arguments.out, state, metadata)
     order = metadata["preprocessing"]["channel_order"]
     print(
-        f"{arguments.out}: {found.variant}, {len(state)} entries as {arguments.to} names them, "
+        f"{arguments.out}: {name}, {len(state)} entries as {arguments.to} names them, "
         f"for {order} images"
     )
     return 0

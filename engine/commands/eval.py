@@ -17,7 +17,8 @@ USAGE = """usage: cvnets eval RECIPE model.classification.pretrained=WEIGHTS [ke
        main_eval.py --common.config-file RECIPE --model.classification.pretrained WEIGHTS
 
 A checkpoint that was trained here carries its recipe; keys given on the command line win over it.
-Results go to evaluation.json and predictions.png in common.results_loc/common.run_label.
+Results go to evaluation.json and predictions.png in
+common.results_loc/common.run_label/evaluations/NAME, where NAME is that of the weights.
 """
 
 
@@ -48,5 +49,5 @@ def run(words: list[str]) -> int:
         for name, value in report["metrics"].items():
             table.add_row(f"{name} (%)" if name.startswith("top") else name, f"{value:.4g}")
         Console().print(table)
-        print(f"pictures: {recipe.common.results_loc}/{recipe.common.run_label}/predictions.png")
+        print(f"pictures: {report['folder']}/predictions.png")
     return 0

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from config.errors import UserError
 from config.registry import NoOptions
-from cvnets.kinds import CLASSIFIERS
-from cvnets.layers.style import LayerStyle
 from cvnets.weights.preprocessing import Preprocessing
 from data.kinds import CLASSIFICATION_DATASETS, SAMPLERS
 from data.loader import Source
@@ -23,9 +21,10 @@ from data.transforms.classification import (
     TrainingTransform,
     evaluation_extents,
 )
+from engine.classifier import build_classifier
 from engine.kinds import TASKS
 from engine.pretrained import PRETRAINED, load_pretrained
-from engine.recipe import ModelSection, Recipe
+from engine.recipe import Recipe
 from engine.task import Example, Task
 from loss_fn.kinds import CLASSIFICATION_LOSSES
 
@@ -99,7 +98,7 @@ class Classification(Task):
                 "model.classification.n_classes: not given, and there are no data to count"
             )
         model = build_classifier(self.recipe.model, classes)
-        if section.pretrained:
+        if section.pretrained and not self.resumed:
             self.weights = load_pretrained(model, self, PRETRAINED, section.pretrained)
         return model
 
@@ -147,19 +146,3 @@ class Classification(Task):
         title += "" if guess == label else f"\nis {self.class_names[label]}"
         pixels = batch.images[place].permute(1, 2, 0).cpu().numpy()
         return Example(pixels, title, guess == label)
-
-
-def build_classifier(section: ModelSection, num_classes: int) -> nn.Module:
-    """The network that `model.classification` names, initialised as `model.layer` says."""
-    own = section.classification
-    style = LayerStyle(section.normalization, section.activation, section.layer)
-    style = style.with_activation(own.activation)
-    model: nn.Module = CLASSIFIERS.build(
-        own,
-        style=style,
-        num_classes=num_classes,
-        classifier_dropout=own.classifier_dropout,
-        output_stride=None,
-    )
-    model.gradient_checkpointing = own.gradient_checkpointing  # type: ignore[assignment]
-    return model

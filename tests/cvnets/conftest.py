@@ -1,9 +1,8 @@
-"""Networks filled with the weights of the reference figures, and those figures."""
+"""Networks filled with the weights of the reference figures, and how to compare with these."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from types import ModuleType
 
@@ -27,11 +26,7 @@ FILL = _load_fill()
 
 
 class Reference:
-    """The figures of the official implementations, and how to compare with them."""
-
-    @staticmethod
-    def figures(name: str) -> dict:
-        return json.loads((REFERENCE / f"{name}.json").read_text())
+    """The weights and images of the official figures, and how to compare with these."""
 
     @staticmethod
     def fill(network: nn.Module, prefix: str = "") -> nn.Module:

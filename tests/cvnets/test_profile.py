@@ -84,6 +84,7 @@ def test_stages_are_those_of_torchs_counter_and_add_up(name):
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(images)
     card = profile(network, (64, 96))
+    assert card.multiply_accumulates == counter.get_total_flops() // 2
     theirs = counter.get_flop_counts()
     stages = {stage.name: stage for stage in card.stages}
     for stage in stages.values():

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import cvnets
+import engine
 from config.errors import UserError
 from config.registry import NoOptions
 from cvnets.weights.load import open_weights
@@ -132,6 +133,51 @@ def test_the_source_decides_between_rgb_and_bgr(small_recipe, trained, tmp_path)
     assert found[0] == found[1]
 
 
+def test_what_was_finetuned_from_elsewhere_is_evaluated_converted_and_loaded(
+    small_recipe, image_folder, tmp_path, monkeypatch
+):
+    """The recipe in a file tells of the weights it began with: that must not be applied to itself."""
+    old = cvnets.create_model("mobilenetv2", width_multiplier=0.15, n_classes=7)
+    torch.save(old.state_dict(), tmp_path / "old.pt")
+    recipe = small_recipe | {
+        "model.classification.name": "mobilenetv2",
+        "model.classification.mobilenetv2.width_multiplier": 0.15,
+        PRETRAINED: str(tmp_path / "old.pt"),
+        "model.weights_source": "cvnets-v0.1",
+        "model.resume_exclude_scopes": "classifier.*",
+        "common.auto_resume": True,
+    }
+    del recipe["model.classification.mobilenetv1.width_multiplier"]
+    folder = Path(train(load_recipe(recipe))["run"])
+    best, state = folder / "checkpoint_best.pt", folder / "training_checkpoint_last.pt"
+    plugins = f"common.plugins={recipe['common.plugins'][0]}"
+    for weights in (best, state):
+        assert main(["eval", str(weights), plugins, "-q"]) == 0
+        label = engine.load(weights, [plugins]).predict(np.zeros((32, 32, 3), np.uint8)).label
+        assert label in ("across", "down", "slant")
+    assert (folder / "evaluations/checkpoint_best/predictions.png").exists()
+    # a width without a name is found in the recipe, and averages carry the recipe, too
+    assert main(["convert", str(state), str(tmp_path / "ema.pt"), "--ema", "--to", "timm"]) == 0
+    assert "blocks.0.0.conv_dw.weight" in torch.load(tmp_path / "ema.pt")
+    (tmp_path / "old.pt").unlink()  # a state holds all weights: those it began with are not needed
+    train(load_recipe(recipe | {"scheduler.max_epochs": 2}, ["common.resume_changes=allow"]))
+
+
+def test_other_class_names_of_the_same_number_are_named(
+    small_recipe, trained, image_folder, tmp_path, caplog
+):
+    for split in ("train", "val"):
+        shutil.copytree(image_folder / split, tmp_path / "renamed" / split)
+        (tmp_path / "renamed" / split / "slant").rename(tmp_path / "renamed" / split / "wave")
+    data = {
+        f"dataset.root_{split}": str(tmp_path / "renamed" / split) for split in ("train", "val")
+    }
+    weights = {PRETRAINED: str(trained / "checkpoint_best.pt"), "common.run_label": "renamed"}
+    with caplog.at_level("INFO"):
+        train(load_recipe(small_recipe | data | weights))
+    assert "its classes have other names than the data" in caplog.text
+
+
 # --- commands ------------------------------------------------------------------------------------
 
 
@@ -202,9 +248,9 @@ class Grey(nn.Module):
 
 
 def test_check_prints_both_orders(colours, tmp_path, capsys):
-    torch.save(
-        cvnets.create_model("mobilevit_xx_small", n_classes=3).state_dict(), tmp_path / "w.pt"
-    )
+    model = cvnets.create_model("mobilevit_xx_small", n_classes=3)
+    nn.init.zeros_(model.classifier.fc.weight)  # so that neither order is better
+    torch.save(model.state_dict(), tmp_path / "w.pt")
     words = ["check", str(tmp_path / "w.pt"), "--data", str(colours.root), "--size", "32"]
     assert main([*words, "--model", "mobilevit_xx_small"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -213,4 +259,9 @@ def test_check_prints_both_orders(colours, tmp_path, capsys):
         "RGB",
         "BGR",
     ]
-    assert "fits" in lines[-1] or "no clear difference" in lines[-1]
+    assert (
+        lines[-1] == "no clear difference: try more images (--images), or the data are not its own"
+    )
+    capsys.readouterr()
+    assert main(["check", str(tmp_path / "w.pt"), "--data", str(tmp_path / "nowhere")]) == 2
+    assert capsys.readouterr().err == f"--data {tmp_path / 'nowhere'}: no such folder\n"

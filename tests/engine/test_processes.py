@@ -43,6 +43,9 @@ def test_the_test_above_has_a_step_without_work_for_rank_1(tiny_recipe):
     assert any(len(plan.epoch(epoch).steps[-1]) == 1 for epoch in range(10))
 
 
+EVALUATION = "evaluations/checkpoint_best/evaluation.json"
+
+
 def test_evaluation_is_bit_equal_for_one_two_and_three_processes(
     tiny_recipe, as_command, command, tmp_path
 ):
@@ -56,9 +59,7 @@ def test_evaluation_is_bit_equal_for_one_two_and_three_processes(
         word = ["eval", best, f"common.run_label=eval{processes}", f"common.plugins={plugin}"]
         done = command(*word, processes=processes)
         assert "evaluated 33 of 33 unique images" in done.stdout
-        reports.append(
-            json.loads((tmp_path / f"results/eval{processes}/evaluation.json").read_text())
-        )
+        reports.append(json.loads((tmp_path / f"results/eval{processes}" / EVALUATION).read_text()))
     assert reports[0]["metrics"] == reports[1]["metrics"] == reports[2]["metrics"]
     summary = json.loads((tmp_path / "results/run/summary.json").read_text())
     assert summary["top1"] == reports[0]["metrics"]["top1"]

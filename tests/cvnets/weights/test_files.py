@@ -55,6 +55,24 @@ def test_a_training_checkpoint_holds_several_weights(file, message):
     )
 
 
+def test_options_beside_the_weights_are_read_over(file):
+    """As training scripts save them; they hold no code."""
+    state = net().state_dict()
+    found = read_weights(file({"state_dict": state, "args": Namespace(lr=0.1)}))
+    assert found.state.keys() == state.keys()
+
+
+def test_averages_of_torch_and_both_kinds_of_names(file, message):
+    state = net().state_dict()
+    averaged = {f"module.{key}": value for key, value in state.items()}
+    path = file(averaged | {"n_averaged": torch.tensor(3)})
+    assert read_weights(path).state.keys() == state.keys()
+    path = file({"_orig_mod.a": torch.ones(1), "a": torch.ones(1)})
+    assert message(read_weights, path) == (
+        f"{path}: has entries both with and without _orig_mod.; keep one kind"
+    )
+
+
 def test_safetensors(tmp_path, monkeypatch, message):
     library = pytest.importorskip("safetensors.torch")
     state, path = net().state_dict(), tmp_path / "w.safetensors"
@@ -63,7 +81,13 @@ def test_safetensors(tmp_path, monkeypatch, message):
     assert found.metadata == {"classes": ["ant"]}
     assert found.state.keys() == state.keys()
     assert all(torch.equal(found.state[key], state[key]) for key in state)
+    assert message(read_weights, path, ema=True).startswith(f"{path}: holds no averaged weights")
     whole = path.read_bytes()
+    library.save_file({}, path)
+    assert message(read_weights, path) == f"{path}: holds no weights"
+    for metadata in ("{not json", "[1]"):
+        library.save_file(state, path, {"cvnets": metadata})
+        assert "metadata that are not ours" in message(read_weights, path)
     for content in (b"", b"hello", whole[:-9], whole[:40]):
         path.write_bytes(content)
         assert message(read_weights, path) == (
@@ -141,7 +165,10 @@ def test_code_in_a_file_is_never_run(file, tmp_path, message):
     trace = tmp_path / "trace"
     for content, name in (
         ({"a": Evil(trace)}, f"{os.mkdir.__module__}.mkdir"),
-        ({"model_state_dict": net().state_dict(), "opts": Namespace(a=1)}, "argparse.Namespace"),
+        (
+            {"model_state_dict": net().state_dict(), "a": Evil(trace)},
+            f"{os.mkdir.__module__}.mkdir",
+        ),
     ):
         path = file(content)
         assert message(read_weights, path) == (

@@ -9,6 +9,9 @@ import torch
 from torch import nn
 
 import cvnets
+from cvnets.weights.convert import convert
+from cvnets.weights.files import WeightsFile
+from cvnets.weights.fit import Network
 from cvnets.weights.zoo import find
 
 
@@ -254,9 +257,73 @@ def test_families_that_were_published_for_rgb_only_need_no_source(file, name):
 def test_a_source_that_cannot_be_is_refused(file, message):
     model = cvnets.create_model("mobilevit_xx_small", n_classes=2)
     path = file(model.state_dict())
-    assert message(cvnets.load_weights, model, path, source="timm") == (
-        f"{path}: cannot come from timm (model.weights_source): its names are those of the "
-        "official releases; set it to cvnets-v0.1 or cvnets-main"
+    assert message(cvnets.load_weights, model, path, source="torchvision") == (
+        f"{path}: cannot come from torchvision (model.weights_source), which has no networks of "
+        "this family - allowed: auto, cvnets-main, cvnets-v0.1, hf, timm"
+    )
+
+
+def test_a_backbone_that_lacks_its_last_convolution_is_whole_without_it(file):
+    """In MobileNetV2 it holds a fifth of the elements: those behind do not count against the rest."""
+    source = cvnets.create_model("mobilenetv2_0.25", n_classes=4)
+    kept = {
+        f"encoder.{key}": value
+        for key, value in source.state_dict().items()
+        if not key.startswith(("classifier", "conv_1x1_exp"))
+    }
+    target = cvnets.create_model("mobilenetv2_0.25", n_classes=4)
+    assert cvnets.load_weights(target, file(kept), source="cvnets-main").share == 1
+
+
+def test_numbers_that_no_network_can_have_are_refused(file, message):
+    state = Net().state_dict()
+    state["stem.weight"][0] = float("nan")
+    assert "1 entries hold no numbers that a network can have (stem.weight)" in message(
+        cvnets.load_weights, Net(), file(state)
+    )
+    whole = Net().state_dict() | {"body.weight": torch.ones(64, 8, 3, 3, dtype=torch.int8)}
+    assert "integers for fractions" in message(cvnets.load_weights, Net(), file(whole))
+    half = {key: v.half() if v.is_floating_point() else v for key, v in Net().state_dict().items()}
+    assert cvnets.load_weights(Net(), file(half)).share == 1
+
+
+def test_the_head_of_any_module_is_its_last_linear_layer(file, message):
+    """Whatever attributes it has, and however deep the layer lies."""
+    wrapped = nn.ModuleDict({"net": Net(classes=5)})
+    wrapped.head = nn.Identity()
+    target = nn.ModuleDict({"net": Net(classes=3)})
+    report = cvnets.load_weights(target, path := file(wrapped.state_dict()))
+    assert [entry.key for entry in report.reinitialised] == [
+        "net.classifier.fc.weight", "net.classifier.fc.bias",
+    ]  # fmt: skip
+    headless = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3))
+    assert "none of its" in message(cvnets.load_weights, headless, path)
+
+
+def test_a_folder_of_transformers_tells_whether_it_flips(tmp_path):
+    library = pytest.importorskip("safetensors.torch")
+    network = cvnets.create_model("mobilevit_xx_small", n_classes=3)
+    own = WeightsFile("w", network.state_dict(), {"channel_order": "RGB"})
+    state, _ = convert(own, Network.of(network), "hf")
+    library.save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "model.safetensors")
+    fresh = cvnets.create_model("mobilevit_xx_small", n_classes=3)
+    assert cvnets.load_weights(fresh, tmp_path).was_bgr
+    (tmp_path / "preprocessor_config.json").write_text('{"do_flip_channel_order": false}')
+    assert not cvnets.load_weights(fresh, tmp_path).was_bgr
+    assert cvnets.load_weights(fresh, tmp_path, source="cvnets-v0.1").was_bgr
+
+
+def test_scopes_match_foreign_names_too(file):
+    network = cvnets.create_model("mobilevit_xx_small", n_classes=3)
+    own = WeightsFile("w", network.state_dict(), {"channel_order": "RGB"})
+    state, _ = convert(own, Network.of(network), "hf")
+    report = cvnets.load_weights(network, file(state), exclude=r"mobilevit\.conv_stem\.norm")
+    assert {entry.key.rpartition(".")[0] for entry in report.reinitialised} == {"conv_1.block.norm"}
+
+
+def test_what_is_no_path_is_refused(message):
+    assert message(cvnets.load_weights, Net(), Net().state_dict()) == (
+        "weights are given as a path, an address or a name, not as OrderedDict"
     )
 
 
@@ -277,10 +344,7 @@ def test_metadata_tell_the_channel_order(file, message):
         report = cvnets.load_weights(model, path := file(state))
         assert (report.was_bgr, report.preprocessing.mean) == (bgr, mean)
     assert report.preprocessing.resize == 288
-    assert message(cvnets.load_weights, model, path, source="cvnets-main") == (
-        f"{path}: is known to expect BGR images, other than weights of cvnets-main; "
-        "set model.weights_source to auto"
-    )
+    assert cvnets.load_weights(model, path, source="cvnets-main").was_bgr  # metadata come first
 
 
 # --- named weights -------------------------------------------------------------------------------
@@ -305,7 +369,7 @@ def test_the_table_of_named_weights_tells_the_preprocessing(cache, message, tmp_
     assert torch.equal(target.state_dict()[stem], cache.state_dict()[stem].flip(1))
     path = tmp_path / "mobilevit_xx_small.pt"
     assert message(cvnets.load_weights, target, "mobilevit_xx_small", source="cvnets-main") == (
-        f"{path}: is known to expect BGR images, other than weights of cvnets-main; "
+        f"{path}: was published for BGR images, other than weights of cvnets-main; "
         "set model.weights_source to auto"
     )
 
