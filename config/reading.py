@@ -80,7 +80,9 @@ class Reader:
         if any(item.data.text in registry for registry in registries):
             return True
         known = {name for registry in registries for name in registry.names()}
-        text = unknown_name(registries[0].kind, item.data.text, known)
+        hints = (registry.hints.get(item.data.text) for registry in registries)
+        unknown = unknown_name(registries[0].kind, item.data.text, known)
+        text = next((hint for hint in hints if hint), unknown)
         self._fail(item, f"{key}.name" if key else "name", text)
         return False
 

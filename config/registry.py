@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from pydantic import Field, create_model
+from pydantic import Field, ValidationError, create_model
 
 from config.errors import UserError, unknown_name
 from config.options import Options, Section
@@ -72,6 +72,7 @@ class Registry:
         self.section_key = section
         self.context = dict(context)
         self.base = options
+        self.hints: dict[str, str] = {}  # what to say of a name that is no name here
         self._entries: dict[str, Entry] = {}
 
     def register(
@@ -124,6 +125,12 @@ class Registry:
         for option, field in kind.fields().items():
             if field.is_required():  # or no recipe could be read, not even one of other components
                 raise UserError(f"{what}: option {option!r} has no default; give it one, or null")
+        try:
+            kind()
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            place = ".".join(map(str, problem["loc"]))
+            raise UserError(f"{what}: the default of option {place!r}: {problem['msg']}") from None
 
     def _check_shared_keys(self, sections: Mapping[str, type[Options]], where: str) -> None:
         for other in self._entries.values():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from config.errors import UserError, suggestion
 from config.options import Options
@@ -15,6 +15,12 @@ from cvnets.kinds import CLASSIFIERS
 from cvnets.layers.style import LayerStyle
 from cvnets.models.classification import VARIANT_NAMES
 from cvnets.models.encoder import ImageEncoder
+
+
+class _Common(Options):
+    n_classes: int
+    classifier_dropout: float | None = Field(ge=0, lt=1)
+    output_stride: int | None
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -46,6 +52,12 @@ def create_model(
     if name not in VARIANT_NAMES and name not in CLASSIFIERS:
         known = {*list_models(), *CLASSIFIERS.names()}
         raise UserError(f"no model is called {name!r} - {suggestion(name, known)}")
+    common = {
+        "n_classes": n_classes,
+        "classifier_dropout": classifier_dropout,
+        "output_stride": output_stride,
+    }
+    _validated(name, _Common, common)
     if n_classes < 1:
         raise UserError(f"{name}: n_classes is {n_classes}; at least one class is needed")
     registered, given = VARIANT_NAMES.get(name, (name, {}))
@@ -81,8 +93,12 @@ def _options(name: str, entry: Entry, given: Mapping[str, Any]) -> Options:
         ]
         groups = " or ".join(f"({', '.join(keys)})" for keys in own)
         raise UserError(f"{name} is chosen by its options: give those of one group, {groups}")
+    return _validated(name, fitting[0], given)
+
+
+def _validated(name: str, kind: type[Options], given: Mapping[str, Any]) -> Options:
     try:
-        return fitting[0](**given)
+        return kind(**given)
     except ValidationError as error:
         texts = (_one_line(problem) for problem in error.errors())
         raise UserError(f"{name}: {'; '.join(texts)}") from None

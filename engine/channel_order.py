@@ -11,10 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from config.errors import UserError
-from cvnets.weights.preprocessing import Preprocessing
+from config.registry import NoOptions
+from cvnets.weights.fit import Network
+from cvnets.weights.load import fitted, open_weights
+from cvnets.weights.preprocessing import Preprocessing, expected_of, recorded, sources_for
 from data.datasets.classification.imagenet import ImageFolder
 from data.sample import SampleKey
 from data.transforms.classification import EvaluationTransform
+from data.transforms.section import ImageAugmentationSection
+from engine.pretrained import check_complete, network_of
 
 BATCH = 16
 CLEAR = 3.0  # standard errors between the two orders
@@ -40,6 +45,44 @@ class Verdict:
     images: int
     scores: dict[str, Scores]
     order: str | None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found of a file: the network's name, the channel order that its metadata say (None
+    without any), the scores, and the sources that it can have (model.weights_source)."""
+
+    network: str
+    said: str | None
+    verdict: Verdict
+    sources: tuple[str, ...]
+
+
+def check_weights(
+    weights: str, data: str, *, variant: str | None, images: int, size: int
+) -> Checked:
+    """Try weights on images of a folder with one sub-folder per class, in both channel orders.
+
+    UserError for a file without a whole network, and for data of another number of classes.
+    """
+    file, _ = open_weights(weights)
+    name, model = network_of(file, variant)
+    state, report, dialect = fitted(file, Network.of(model))
+    check_complete(report, weights)
+    model.load_state_dict(state)
+    dataset = ImageFolder(NoOptions(), root=data, split="test")
+    classes = model.eval()(torch.zeros(1, 3, size, size)).shape[1]
+    if len(dataset.classes) != classes:
+        raise UserError(
+            f"--data {data}: {len(dataset.classes)} class folders, but {weights} has {classes} "
+            "classes; give a folder with those"
+        )
+    known = recorded(file.metadata)
+    about = known or expected_of(model.family, dialect.library)
+    transform = EvaluationTransform(ImageAugmentationSection())
+    verdict = compare_orders(model, dataset, transform, images=images, size=size, about=about)
+    sources = () if known else sources_for(model.family, dialect.library, verdict.order)
+    return Checked(name, known.channel_order if known else None, verdict, sources)
 
 
 def compare_orders(

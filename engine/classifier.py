@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from torch import nn
 
+from config.errors import UserError
 from cvnets.kinds import CLASSIFIERS
 from cvnets.layers.style import LayerStyle
+from cvnets.models.encoder import ImageEncoder
 from engine.recipe import ModelSection
 
 
 def build_classifier(section: ModelSection, num_classes: int) -> nn.Module:
-    """The network that `model.classification` names, initialised as `model.layer` says."""
+    """The network that `model.classification` names, initialised as `model.layer` says.
+
+    Where the recipe names no activation it is that of the network's family.
+    """
     own = section.classification
     style = LayerStyle(section.normalization, section.activation, section.layer)
     style = style.with_activation(own.activation)
+    if style.activations.name is None:
+        component = CLASSIFIERS[own.name].component
+        component = getattr(component, "func", component)  # of a library: with its variant bound
+        family = getattr(component, "family_style", LayerStyle())
+        style = style.with_activation(family.activations.name or "relu")
     model: nn.Module = CLASSIFIERS.build(
         own,
         style=style,
@@ -21,5 +31,10 @@ def build_classifier(section: ModelSection, num_classes: int) -> nn.Module:
         classifier_dropout=own.classifier_dropout,
         output_stride=None,
     )
-    model.gradient_checkpointing = own.gradient_checkpointing  # type: ignore[assignment]
+    if isinstance(model, ImageEncoder):
+        model.gradient_checkpointing = own.gradient_checkpointing
+    elif own.gradient_checkpointing:
+        raise UserError(
+            f"model.classification.gradient_checkpointing: {own.name} cannot recompute; set it to false"
+        )
     return model

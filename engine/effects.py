@@ -35,7 +35,8 @@ def _of_the_network(recipe: Recipe) -> Iterator[Row]:
         if key.startswith(("model.layer.", "model.normalization.")):
             synchronised = key.endswith(".name") and recipe.model.normalization.synchronised
             reason = f"the layers of {own.name} are those of its library"
-            yield key, "/" in own.name and not synchronised, reason
+            yield key, getattr(network, "own_layers", False) and not synchronised, reason
+    yield from _of_the_style(recipe)
     layer_norm = "the official networks always use layer_norm there"
     yield f"{prefix}.mit.transformer_norm_layer", True, layer_norm
     yield f"{prefix}.vit.use_pytorch_mha", True, "torch's attention is always used"
@@ -44,6 +45,20 @@ def _of_the_network(recipe: Recipe) -> Iterator[Row]:
     classifies = task_name(recipe) == "classification"
     pyramid = "only detection and segmentation read its maps"
     yield f"{prefix}.vit.use_simple_fpn", classifies, pyramid
+
+
+def _of_the_style(recipe: Recipe) -> Iterator[Row]:
+    layer, norm = recipe.model.layer, recipe.model.normalization
+    for kind in ("conv", "linear"):
+        name = getattr(layer, f"{kind}_init")
+        drawn = name in ("normal", "trunc_normal")
+        yield f"model.layer.{kind}_init_std_dev", not drawn, f"{kind}_init is {name}"
+    yield "model.normalization.groups", norm.name != "group_norm", f"{norm.name} has no groups"
+    counts = "batch_norm" in norm.name
+    yield "model.normalization.momentum", not counts, f"{norm.name} keeps no running statistics"
+    active = recipe.model.activation.name
+    sloped = active is None or active in ("leaky_relu", "prelu")
+    yield "model.activation.neg_slope", not sloped, f"{active} has no slope"
 
 
 def _of_training(recipe: Recipe) -> Iterator[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from engine.evaluator import Evaluation, Evaluator
 from engine.observers.observer import EvaluationRecord, Observers
 from engine.settings import CommonOptions, StatsOptions
 from engine.state import TrainState
+
+log = logging.getLogger(__name__)
 
 FILES = {"model": "checkpoint", "ema": "checkpoint_ema"}
 STAGES = {"model": "Val", "ema": "Val_EMA"}
@@ -129,6 +132,9 @@ class Results:
         """Write summary.json; the metrics of checkpoint_best.pt stand at its top level."""
         state = self.state
         best = state.best_metrics.get("model", {})
+        if self.evaluator is not None and not best:
+            metric = self.stats.checkpoint_metric
+            log.warning("%s was never a number: there is no checkpoint_best.pt", metric)
         summary = {name: value for name, value in best.items() if name != "epoch"} | {
             "run": str(self.folder),
             "best": state.best_metrics,

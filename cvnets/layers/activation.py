@@ -39,8 +39,10 @@ class ActivationOverride(Options):
 class ActivationOptions(ActivationOverride):
     """The activation between the layers."""
 
-    name: ActivationName = Field(
-        "relu", description="activation; swish is x * sigmoid(x), torch's SiLU"
+    name: ActivationName | None = Field(
+        None,
+        description="activation; swish is x * sigmoid(x), torch's SiLU; null: the network's own, "
+        "relu elsewhere",
     )
 
 

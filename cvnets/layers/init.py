@@ -50,8 +50,8 @@ def initialise(
 ) -> None:
     """Fill the convolutions and linear layers of `network`; norms become 1 and 0, biases 0.
 
-    Convolutions of 1x1 with a bias are linear layers: no norm behind them evens out their scale
-    (separable attention, squeeze-excitation). Kaiming keeps the variance of the gradient in
+    Units of a 1x1 convolution without a norm are linear layers: nothing behind them evens out their
+    scale (separable attention, squeeze-excitation). Kaiming keeps the variance of the gradient in
     convolutions (fan_out) and of the signal in linear layers (fan_in). Numbers come from
     `generator`, else from torch's global one.
     """
@@ -72,9 +72,7 @@ def initialise(
 
 
 def _is_linear(module: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
-    if isinstance(module, nn.Conv2d):
-        return module.kernel_size == (1, 1) and module.bias is not None
-    return isinstance(module, nn.Linear)
+    return isinstance(module, nn.Linear) or getattr(module, "is_projection", False)
 
 
 def _fill(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 PoolName = Literal["mean", "abs", "rms"]
@@ -12,7 +13,8 @@ PoolName = Literal["mean", "abs", "rms"]
 POOLS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda maps: maps.mean((2, 3)),
     "abs": lambda maps: maps.abs().mean((2, 3)),
-    "rms": lambda maps: maps.square().mean((2, 3)).sqrt(),
+    # the root of zero has no gradient
+    "rms": lambda maps: maps.square().mean((2, 3)).clamp_min(torch.finfo(maps.dtype).tiny).sqrt(),
 }
 
 

@@ -34,7 +34,7 @@ class LayerStyle:
 
     def activation(self) -> nn.Module:
         """A new activation."""
-        return ACTIVATIONS[self.activations.name](self.activations)
+        return ACTIVATIONS[self.activations.name or "relu"](self.activations)
 
     def global_pool(self) -> nn.Module:
         """Map [B, C, H, W] -> [B, C]."""

@@ -37,6 +37,7 @@ class ImageEncoder(nn.Module):
 
     family_style: ClassVar[LayerStyle] = LayerStyle()  # what `create_model` builds with by default
     fixed_activation: ClassVar[bool] = False  # whether the style's activation counts for nothing
+    own_layers: ClassVar[bool] = False  # whether nothing of the style counts
     family: ClassVar[str] = ""  # whose weights fit: the key of the tables in cvnets.weights
     head: ClassVar[tuple[str, ...]] = ("classifier",)  # the parts that depend on the classes
     behind: ClassVar[tuple[str, ...]] = ("conv_1x1_exp",)  # what backbones go without, beside it

@@ -61,6 +61,7 @@ class ForeignEncoder(PyramidEncoder):
     """
 
     fixed_activation = True
+    own_layers = True
 
     def __init__(
         self,

@@ -152,13 +152,13 @@ def fit(
     if share < ENOUGH or unknown or lacking or misshapen:
         texts = _mistakes(state, network, dialect, misshapen, lacking, unknown, share)
         raise UserError(f"{path}: {'; '.join(texts)}")
-    fresh = [
+    loaded = tuple(key for key in own if key in same)
+    fresh = tuple(
         Reinitialised(key, tuple(own[key].shape), _shape(state.get(key)), anew[key])
         for key in own
         if key not in same
-    ]
-    loaded = tuple(key for key in own if key in same)
-    return LoadReport(path, loaded, tuple(fresh), share, dialect.library)
+    )
+    return LoadReport(path, loaded, fresh, share, dialect.library)
 
 
 def _sound(value: Tensor, own: Tensor) -> bool:

@@ -122,19 +122,12 @@ def fitted(
     dialect = detect(network.family, network.state, named)
     state = dialect.read(named, network.state)
     kept = {key: value for key, value in state.items() if not matches(drop, key)}
-    left_out = {
-        key
-        for key in network.state
-        if any(matches(drop, name) for name in dialect.names(key))  # by their names, too
-    }
-    report = fit(
-        kept,
-        network,
-        dialect,
-        lambda key: key in left_out or matches(optional, key),
-        path=file.path,
-        backbone_only=inner is not None,
-    )
+
+    def may_be_missing(key: str) -> bool:
+        return any(matches(drop, name) for name in dialect.names(key)) or matches(optional, key)
+
+    of_encoder = inner is not None
+    report = fit(kept, network, dialect, may_be_missing, path=file.path, backbone_only=of_encoder)
     dropped = [key for key in file.state if matches(drop, key) and key not in network.state]
     report = replace(
         report,

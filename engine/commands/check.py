@@ -33,44 +33,19 @@ def run(words: list[str]) -> int:
         raise UserError(f"--size {arguments.size}: 32 to 2048 pixels are possible")
     if not Path(arguments.data).is_dir():
         raise UserError(f"--data {arguments.data}: no such folder")
-    import torch
+    from engine.channel_order import check_weights
 
-    from config.registry import NoOptions
-    from cvnets.weights.fit import Network
-    from cvnets.weights.load import fitted, open_weights
-    from cvnets.weights.preprocessing import expected_of, recorded, sources_for
-    from data.datasets.classification.imagenet import ImageFolder
-    from data.transforms.classification import EvaluationTransform
-    from data.transforms.section import ImageAugmentationSection
-    from engine.channel_order import compare_orders
-    from engine.pretrained import check_complete, network_of
-
-    file, _ = open_weights(arguments.weights)
-    name, model = network_of(file, arguments.model)
-    state, report, dialect = fitted(file, Network.of(model))
-    check_complete(report, arguments.weights)
-    classes = model(torch.zeros(2, 3, 64, 64)).shape[1]
-    dataset = ImageFolder(NoOptions(), root=arguments.data, split="test")
-    if len(dataset.classes) != classes:
-        raise UserError(
-            f"--data {arguments.data}: {len(dataset.classes)} class folders, but {arguments.weights} "
-            f"has {classes} classes; give a folder with those"
-        )
-    model.load_state_dict(state)
-    known = recorded(file.metadata)
-    if known is not None:
-        print(f"{arguments.weights}: its metadata say {known.channel_order}, and that counts")
-    verdict = compare_orders(
-        model,
-        dataset,
-        EvaluationTransform(ImageAugmentationSection()),
+    checked = check_weights(
+        arguments.weights,
+        arguments.data,
+        variant=arguments.model,
         images=arguments.images,
         size=arguments.size,
-        about=known or expected_of(model.family, dialect.library),
     )
-    print(f"{arguments.weights}: {name}, {verdict.images} images")
-    sources = () if known else sources_for(model.family, dialect.library, verdict.order)
-    _print(verdict, sources)
+    if checked.said is not None:
+        print(f"{arguments.weights}: its metadata say {checked.said}, and that counts")
+    print(f"{arguments.weights}: {checked.network}, {checked.verdict.images} images")
+    _print(checked.verdict, checked.sources)
     return 0
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from config.errors import Problem, RecipeError, UserError, near
+from config.plugins import load_plugins
 from engine.commands.arguments import Arguments, RecipeArguments, read_arguments, start_logging
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def _subject(arguments: RecipeArguments) -> Subject:
     from cvnets.kinds import CLASSIFIERS
     from cvnets.models.classification import VARIANT_NAMES
 
+    load_plugins((), folder=Path.cwd())  # those of installed packages
     name, overrides = arguments.recipe, arguments.overrides
     if name is None and not overrides:
         raise UserError(

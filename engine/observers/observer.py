@@ -102,9 +102,11 @@ def build_observers(
     On ranks other than 0 there are none.
     """
     section = CommonOptions() if common is None else common
-    return Observers(
-        {
-            name: OBSERVERS.build(section, name=name, folder=folder, quiet=quiet)
-            for name in dict.fromkeys(names)
-        }
-    )
+    members: dict[str, Observer] = {}
+    for name in dict.fromkeys(names):
+        try:
+            with foreign(f"observer {name}"):
+                members[name] = OBSERVERS.build(section, name=name, folder=folder, quiet=quiet)
+        except ForeignError as error:
+            log.warning("%s; it is dropped, training goes on", error)
+    return Observers(members)

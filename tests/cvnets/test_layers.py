@@ -272,13 +272,20 @@ def test_start_values_have_the_spread_asked_for(name, std, conv, linear):
 
 
 def test_a_projection_of_pixels_starts_as_a_linear_layer():
-    """With a bias and without a norm behind it, a 1x1 convolution is one; with a norm it is none."""
-    made = nn.Sequential(nn.Conv2d(256, 512, 1), nn.Conv2d(256, 512, 1, bias=False))
-    options = LayerOptions(conv_init="normal", conv_init_std_dev=0.5, linear_init_std_dev=0.02,
-                           linear_init="normal")  # fmt: skip
+    """Without a norm behind it a 1x1 convolution is one; with a norm it is none, bias or not."""
+    layer_norm = LayerStyle(NormalizationOptions(name="layer_norm"))
+    made = nn.Sequential(
+        ConvNormAct(256, 512, 1, norm=False, bias=True, style=LayerStyle()),
+        ConvNormAct(256, 512, 1, style=LayerStyle()),
+        ConvNormAct(256, 512, 1, style=layer_norm),
+        ConvNormAct(64, 64, 3, norm=False, bias=True, style=LayerStyle()),
+    )
+    options = LayerOptions(
+        conv_init="normal", conv_init_std_dev=0.5, linear_init="normal", linear_init_std_dev=0.02
+    )
     initialise(made, options, torch.Generator().manual_seed(0))
-    assert made[0].weight.std().item() == pytest.approx(0.02, rel=0.03)
-    assert made[1].weight.std().item() == pytest.approx(0.5, rel=0.03)
+    spreads = [unit.block.conv.weight.std().item() for unit in made]
+    assert spreads == pytest.approx([0.02, 0.5, 0.5, 0.5], rel=0.03)
 
 
 def test_start_values_of_norms_and_biases():
@@ -308,3 +315,9 @@ def test_start_values_come_from_the_seed():
     torch.manual_seed(5)
     initialise(second, LayerOptions())
     assert torch.equal(first[0].weight, second[0].weight)
+
+
+def test_the_root_mean_square_of_an_empty_map_has_a_gradient():
+    maps = torch.zeros(1, 2, 3, 3, requires_grad=True)
+    GlobalPool("rms")(maps).sum().backward()
+    assert maps.grad.isfinite().all()

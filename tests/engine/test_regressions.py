@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from config.errors import UserError
-from engine import evaluate, load_recipe, train
+from engine import build_model, evaluate, load_recipe, train
+from engine.effects import without_effect
+from engine.kinds import METRICS, OBSERVERS
+from engine.observers.observer import build_observers
 from loss_fn.classification.cross_entropy import CrossEntropy
 from loss_fn.output import LossOutput
 
@@ -188,3 +192,84 @@ def test_old_spellings_are_named_when_training_starts(tiny_recipe, caplog):
     caplog.set_level("INFO")
     run(tiny_recipe, **{"ddp.enable": True, "scheduler.max_epochs": 1})
     assert any("ddp.enable" in record.getMessage() for record in caplog.records)
+
+
+def test_a_recipe_without_an_activation_builds_the_familys_own():
+    """The same network as `create_model` gives by this name, not one with another activation."""
+    for name, kind in (("mobilevit_v2", nn.SiLU), ("vit", nn.GELU), ("mobilenetv2", nn.ReLU6)):
+        recipe = load_recipe(
+            {"model.classification.name": name, "model.classification.n_classes": 3}
+        )
+        with torch.device("meta"):
+            modules = list(build_model(recipe).modules())
+        assert any(isinstance(module, kind) for module in modules)
+        assert not any(type(module) is nn.ReLU for module in modules)
+    chosen = load_recipe(recipe_with("model.activation.name", "gelu"))
+    with torch.device("meta"):
+        assert any(isinstance(module, nn.GELU) for module in build_model(chosen).modules())
+
+
+def recipe_with(key, value):
+    return {
+        "model.classification.name": "mobilevit_v2",
+        "model.classification.n_classes": 3,
+        key: value,
+    }
+
+
+def test_a_network_that_cannot_recompute_says_so(tiny_recipe):
+    key = "model.classification.gradient_checkpointing"
+    with pytest.raises(UserError, match=f"{key}: tiny cannot recompute; set it to false"):
+        run(tiny_recipe, **{key: True})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("model.layer.conv_init_std_dev", 0.5, "conv_init is kaiming_normal"),
+        ("model.normalization.groups", 4, "batch_norm has no groups"),
+        ("model.activation.neg_slope", 0.3, "swish has no slope"),
+    ],
+)
+def test_options_of_the_layers_without_effect_are_named(key, value, reason):
+    recipe = load_recipe({"model.activation.name": "swish", key: value})
+    assert without_effect(recipe) == [f"python: {key} has no effect: {reason}"]
+
+
+def test_an_observer_that_cannot_be_built_is_dropped(tmp_path, caplog):
+    @OBSERVERS.register("broken_from_the_start")
+    def broken(options, *, folder, quiet):
+        raise RuntimeError("no socket")
+
+    observers = build_observers(["broken_from_the_start", "jsonl"], folder=tmp_path, quiet=True)
+    observers.on_end({})
+    assert "observer broken_from_the_start: RuntimeError: no socket" in caplog.text
+    assert "it is dropped, training goes on" in caplog.text
+
+
+def test_weights_without_a_best_are_said_to_be_missing(tiny_recipe, caplog):
+    """A metric that is never a number has no best."""
+
+    @METRICS.register("never")
+    class Never:
+        """Not a number."""
+
+        def __init__(self, options):
+            pass
+
+        def update(self, seen):
+            pass
+
+        def step(self, gradient_norm):
+            pass
+
+        def state(self):
+            return []
+
+        def result(self, states):
+            return math.nan
+
+    changes = {"stats.val": ["loss", "never"], "stats.checkpoint_metric": "never"}
+    folder, _ = run(tiny_recipe, **changes, **{"scheduler.max_epochs": 1})
+    assert "never was never a number: there is no checkpoint_best.pt" in caplog.text
+    assert not (folder / "checkpoint_best.pt").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cvnets.kinds import CLASSIFIERS
 from cvnets.models.classification import (
     efficientnet,
     mobilenet_v1,
@@ -32,3 +33,7 @@ VARIANT_NAMES: dict[str, tuple[str, dict[str, Any]]] = {
     **efficientnet.NAMES,
     **vit.NAMES,
 }
+
+for _name, (_registered, _options) in VARIANT_NAMES.items():
+    _given = " and ".join(f"{key}: {value}" for key, value in _options.items())
+    CLASSIFIERS.hints[_name] = f"{_name} is the network {_registered} with {_given} in its section"

@@ -12,7 +12,7 @@ from torch import nn
 
 from config.options import Options
 from cvnets.kinds import CLASSIFIERS
-from cvnets.layers.channels import make_divisible
+from cvnets.layers.channels import Width, make_divisible
 from cvnets.layers.conv import ConvNormAct, SeparableConv
 from cvnets.layers.init import LayerOptions
 from cvnets.layers.style import LayerStyle
@@ -47,7 +47,7 @@ NAMES = {
 class MobileNetV1Options(Options):
     """MobileNetV1. Its own `classifier_dropout` is 0.1 times the width, at most 0.1."""
 
-    width_multiplier: float = Field(1.0, gt=0.0, description="channels relative to the full size")
+    width_multiplier: Width = Field(1.0, description="channels relative to the full size")
     paper_activations: bool = Field(
         False,
         description="an activation behind the depthwise convolutions, too, as in the paper; "

@@ -10,7 +10,7 @@ from torch import nn
 
 from config.options import Options
 from cvnets.kinds import CLASSIFIERS
-from cvnets.layers.channels import make_divisible
+from cvnets.layers.channels import Width, make_divisible
 from cvnets.layers.conv import ConvNormAct
 from cvnets.layers.init import LayerOptions
 from cvnets.layers.style import LayerStyle
@@ -48,7 +48,7 @@ NAMES = {
 class MobileNetV2Options(Options):
     """MobileNetV2. Its own `classifier_dropout` is 0.2 times the width, at most 0.2."""
 
-    width_multiplier: float = Field(1.0, gt=0.0, description="channels relative to the full size")
+    width_multiplier: Width = Field(1.0, description="channels relative to the full size")
     paper_stem: bool = Field(
         False,
         description="the first convolution follows width_multiplier, too, as in the paper; "

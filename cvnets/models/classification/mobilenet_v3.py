@@ -11,7 +11,7 @@ from torch import nn
 
 from config.options import Options
 from cvnets.kinds import CLASSIFIERS
-from cvnets.layers.channels import make_divisible
+from cvnets.layers.channels import Width, make_divisible
 from cvnets.layers.conv import ConvNormAct
 from cvnets.layers.init import LayerOptions
 from cvnets.layers.style import LayerStyle
@@ -82,8 +82,8 @@ class MobileNetV3Options(Options):
     """MobileNetV3."""
 
     mode: Literal["small", "large"] = Field("large", description="size")
-    width_multiplier: float = Field(
-        1.0, gt=0.0, description="channels of the blocks relative to the full size"
+    width_multiplier: Width = Field(
+        1.0, description="channels of the blocks relative to the full size"
     )
     paper_kernels: bool = Field(
         False,

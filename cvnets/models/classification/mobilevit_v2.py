@@ -11,7 +11,7 @@ from torch import nn
 
 from config.options import Options
 from cvnets.kinds import CLASSIFIERS
-from cvnets.layers.channels import make_divisible
+from cvnets.layers.channels import Width, make_divisible
 from cvnets.layers.conv import ConvNormAct
 from cvnets.layers.init import LayerOptions
 from cvnets.layers.norm import NORMS
@@ -71,9 +71,7 @@ NAMES = {
 class MobileViTv2Options(Options):
     """MobileViT v2."""
 
-    width_multiplier: float = Field(
-        1.0, gt=0.0, allow_inf_nan=False, description="all widths times this; officially 0.5 to 2.0"
-    )
+    width_multiplier: Width = Field(1.0, description="all widths times this; officially 0.5 to 2.0")
     attn_norm_layer: Literal["layer_norm_2d", "layer_norm", "batch_norm"] = Field(
         "layer_norm_2d",
         description="norm in the transformer: over all of an image's map, over the channels of "

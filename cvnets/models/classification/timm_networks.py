@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from config.errors import UserError, suggestion
 from config.options import Options
@@ -93,6 +94,11 @@ class TimmEncoder(ForeignEncoder):
                     "set it to false"
                 ) from None
         self._recomputes = wanted
+        if wanted and any(isinstance(m, _BatchNorm) for m in self.modules()):
+            log.warning(
+                "%s: with gradient_checkpointing timm counts the batch statistics of a step twice",
+                self.name,
+            )
 
     def preprocessing(self) -> dict[str, Any]:
         """What weights of the library expect of their images: see the function of this name."""
