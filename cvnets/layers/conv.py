@@ -41,7 +41,7 @@ class ConvNormAct(nn.Module):
             groups=groups,
             bias=style.bias_before_norm if norm else bias,
         )
-        conv.is_projection = kernel_size == 1 and not norm  # type: ignore[assignment]
+        conv.is_projection = kernel_size == 1 and bias and not norm  # type: ignore[assignment]
         parts: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
         if norm:
             parts["norm"] = style.norm(out_channels)

@@ -50,10 +50,10 @@ def initialise(
 ) -> None:
     """Fill the convolutions and linear layers of `network`; norms become 1 and 0, biases 0.
 
-    Units of a 1x1 convolution without a norm are linear layers: nothing behind them evens out their
-    scale (separable attention, squeeze-excitation). Kaiming keeps the variance of the gradient in
-    convolutions (fan_out) and of the signal in linear layers (fan_in). Numbers come from
-    `generator`, else from torch's global one.
+    Units of a 1x1 convolution with a bias and without a norm are linear layers: nothing behind them
+    evens out their scale (separable attention, squeeze-excitation). Kaiming keeps the variance of
+    the gradient in convolutions (fan_out) and of the signal in linear layers (fan_in). Numbers come
+    from `generator`, else from torch's global one.
     """
     for module in network.modules():
         if _is_linear(module):

@@ -272,20 +272,22 @@ def test_start_values_have_the_spread_asked_for(name, std, conv, linear):
 
 
 def test_a_projection_of_pixels_starts_as_a_linear_layer():
-    """Without a norm behind it a 1x1 convolution is one; with a norm it is none, bias or not."""
+    """With a bias and no norm behind it a 1x1 convolution is one; with a norm it is none, bias or not,
+    and without a bias it only changes the width (MobileViT in front of its transformer)."""
     layer_norm = LayerStyle(NormalizationOptions(name="layer_norm"))
     made = nn.Sequential(
         ConvNormAct(256, 512, 1, norm=False, bias=True, style=LayerStyle()),
         ConvNormAct(256, 512, 1, style=LayerStyle()),
         ConvNormAct(256, 512, 1, style=layer_norm),
         ConvNormAct(64, 64, 3, norm=False, bias=True, style=LayerStyle()),
+        ConvNormAct(256, 512, 1, norm=False, style=LayerStyle()),
     )
     options = LayerOptions(
         conv_init="normal", conv_init_std_dev=0.5, linear_init="normal", linear_init_std_dev=0.02
     )
     initialise(made, options, torch.Generator().manual_seed(0))
     spreads = [unit.block.conv.weight.std().item() for unit in made]
-    assert spreads == pytest.approx([0.02, 0.5, 0.5, 0.5], rel=0.03)
+    assert spreads == pytest.approx([0.02, 0.5, 0.5, 0.5, 0.5], rel=0.03)
 
 
 def test_start_values_of_norms_and_biases():
