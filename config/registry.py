@@ -44,6 +44,11 @@ class Entry:
         """The options of a component with one sub-section or none."""
         return next(iter(self.sections.values()), NoOptions)
 
+    @property
+    def registered(self) -> Any:
+        """The component as it was registered, where a name of a library binds its variant."""
+        return getattr(self.component, "func", self.component)
+
     def section_of(self, section: Options) -> str | None:
         """The sub-section that counts, the one given of several; None if there is no such one."""
         several = len(self.sections) > 1

@@ -65,7 +65,7 @@ def create_model(
         raise UserError(f"{name} fixes {', '.join(sorted(fixed))}: build {registered} to choose it")
     entry = CLASSIFIERS[registered]
     chosen = _options(name, entry, {**given, **options})
-    default_style = getattr(entry.component, "family_style", LayerStyle())
+    default_style = getattr(entry.registered, "family_style", LayerStyle())
     return entry.component(
         chosen,
         style=style or default_style,

@@ -20,9 +20,7 @@ def build_classifier(section: ModelSection, num_classes: int) -> nn.Module:
     style = LayerStyle(section.normalization, section.activation, section.layer)
     style = style.with_activation(own.activation)
     if style.activations.name is None:
-        component = CLASSIFIERS[own.name].component
-        component = getattr(component, "func", component)  # of a library: with its variant bound
-        family = getattr(component, "family_style", LayerStyle())
+        family = getattr(CLASSIFIERS[own.name].registered, "family_style", LayerStyle())
         style = style.with_activation(family.activations.name or "relu")
     model: nn.Module = CLASSIFIERS.build(
         own,

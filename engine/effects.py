@@ -24,8 +24,7 @@ def without_effect(recipe: Recipe) -> list[str]:
 def _of_the_network(recipe: Recipe) -> Iterator[Row]:
     own = recipe.model.classification
     prefix = "model.classification"
-    network = CLASSIFIERS[own.name].component
-    network = getattr(network, "func", network)  # of a library: with its variant bound
+    network = CLASSIFIERS[own.name].registered
     fixed = getattr(network, "fixed_activation", False)
     for key in ("inplace", "neg_slope"):
         yield f"{prefix}.activation.{key}", not own.activation.name, "no name is given"

@@ -107,8 +107,7 @@ def source_of(family: str, library: str, asked: SourceName, path: str) -> str:
         return asked
     if library != OFFICIAL:
         return library
-    others = {dialect.library for dialect in DIALECTS.get(family, ())}
-    possible = {name: about for name, about in known.items() if name not in others}
+    possible = {name: about for name, about in known.items() if name not in _libraries(family)}
     if len({about.channel_order for about in possible.values()}) > 1:
         raise UserError(
             f"{path}: says nothing of its channel order, and networks of this family were "
@@ -118,9 +117,14 @@ def source_of(family: str, library: str, asked: SourceName, path: str) -> str:
     return next(iter(possible), "")
 
 
+def _libraries(family: str) -> set[str]:
+    """Those that have names of their own for the family."""
+    return {dialect.library for dialect in DIALECTS.get(family, ())}
+
+
 def sources_for(family: str, library: str, order: str | None) -> tuple[str, ...]:
     """The sources that weights with the names of `library` and for images in `order` can have."""
-    others = {dialect.library for dialect in DIALECTS.get(family, ())}
+    others = _libraries(family)
     return tuple(
         name
         for name, about in SOURCES.get(family, {}).items()
