@@ -1,11 +1,12 @@
-# make install | test | test-slow | demo | format
+# make install | test | test-slow | demo | demo-detection | format
 # VENV=/path/to/venv shares one environment between several clones.
 
 VENV ?= .venv
 PYTHON ?= python3
 RUN := PYTHONPATH="$(CURDIR)" "$(VENV)/bin/
+PARALLEL := -n auto --dist loadfile  # one process per CPU; the tests of a file stay together
 
-.PHONY: install lint test test-slow demo format clean
+.PHONY: install lint test test-slow demo demo-detection format clean
 
 install: $(VENV)/.cvnets-installed
 
@@ -24,15 +25,23 @@ lint: install
 	$(RUN)mypy"
 
 test: lint
-	$(RUN)python" -m pytest
+	$(RUN)python" -m pytest $(PARALLEL)
 
 test-slow: install
-	$(RUN)python" -m pytest -m "slow or gpu"
+	$(RUN)python" -m pytest -m "slow or gpu" $(PARALLEL)
 
 demo: install
 	test -d results/shapes || $(RUN)cvnets" shapes --layout imagefolder --out results/shapes
 	$(RUN)cvnets" train demo/classification
 	$(RUN)cvnets" eval results/demo/checkpoint_best.pt
+
+# its backbone starts from the classifier of `make demo`, as otherwise from ImageNet weights
+demo-detection: install
+	test -f results/demo/checkpoint_best.pt || $(MAKE) demo
+	test -d results/shapes_coco || \
+		$(RUN)cvnets" shapes --layout coco --out results/shapes_coco --train 1000 --val 250
+	$(RUN)cvnets" train demo/detection
+	$(RUN)cvnets" eval results/demo_detection/checkpoint_ema_best.pt
 
 format: install
 	$(RUN)ruff" format .

@@ -1,4 +1,7 @@
-"""Evaluate weights: `main_eval.py --common.config-file RECIPE --model.classification.pretrained W`."""
+"""Evaluate weights: `main_eval.py --common.config-file RECIPE --model.classification.pretrained W`.
+
+Those of a detector are `--model.detection.pretrained W`; `cvnets-eval-det` is this, too.
+"""
 
 import sys
 

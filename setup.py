@@ -35,8 +35,10 @@ setup(
     extras_require={
         "timm": ["timm>=1.0.31"],  # the version that was tested
         "safetensors": ["safetensors"],
+        "coco": ["faster-coco-eval>=1.8.0"],  # likewise
         "dev": [
             "pytest",
+            "pytest-xdist",
             "hypothesis",
             "ruff",
             "mypy",
@@ -44,6 +46,7 @@ setup(
             "timm",
             "transformers",
             "safetensors",
+            "faster-coco-eval",
             "scikit-learn",
         ],
     },
@@ -52,6 +55,8 @@ setup(
             "cvnets = engine.command_line:main",
             "cvnets-train = main_train:main",
             "cvnets-eval = main_eval:main",
+            "cvnets-eval-det = main_eval:main",
+            "cvnets-eval-seg = main_eval:main",
         ]
     },
 )

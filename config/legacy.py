@@ -25,6 +25,15 @@ OLD_KEYS: dict[str, tuple[str, ...] | str] = {
     "loss.classification.label_smoothing_factor": (_SMOOTHING,),
     "loss.classification.label_smoothing": (_SMOOTHING,),
     "loss.ignore_idx": ("loss.classification.cross_entropy.ignore_index",),
+    "model.detection.replace_stride_with_dilation": _NO_EFFECT,
+    "evaluation.detection.save_overlay_boxes": _NO_EFFECT,
+    "model.detection.ssd.anchors_aspect_ratio": ("anchor_generator.ssd.aspect_ratios",),
+    "model.detection.ssd.output_strides": ("anchor_generator.ssd.output_strides",),
+    "model.detection.ssd.min_box_size": ("anchor_generator.ssd.min_scale_ratio",),
+    "model.detection.ssd.max_box_size": ("anchor_generator.ssd.max_scale_ratio",),
+    "model.detection.ssd.center_variance": ("matcher.ssd.center_variance",),
+    "model.detection.ssd.size_variance": ("matcher.ssd.size_variance",),
+    "model.detection.ssd.iou_threshold": ("matcher.ssd.iou_threshold",),
     "sampler.bs.num_repeats": ("sampler.num_repeats",),
     "sampler.vbs.num_repeats": ("sampler.num_repeats",),
 }
@@ -36,6 +45,7 @@ OPPOSITES = {
 
 OLD_VALUES: dict[tuple[str, str], str] = {
     ("loss.classification.name", "label_smoothing"): "cross_entropy",
+    ("stats.checkpoint_metric", "coco_map"): "coco_map.bbox",
     ("model.normalization.name", "sbn"): "sync_batch_norm",
 }
 

@@ -53,7 +53,8 @@ class Reader:
                 self._fail(item, dotted, f"unknown key - {self._unknown(name, kind)}")
                 good = False
                 continue
-            if is_null(item) and _is_section(fields[name].annotation):
+            unnamed = name == "name" and issubclass(kind, Section)
+            if is_null(item) and (unnamed or _is_section(fields[name].annotation)):
                 continue  # as if it were not there
             read = self._value(item, fields[name].annotation, dotted)
             good &= read is not _FAILED
@@ -76,6 +77,8 @@ class Reader:
         if not registries or item is None:
             return True
         if is_null(item) or not isinstance(item.data, Scalar):
+            return True
+        if item.data.text == "" == kind.model_fields["name"].default:  # no component at all
             return True
         if any(item.data.text in registry for registry in registries):
             return True

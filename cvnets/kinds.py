@@ -14,3 +14,16 @@ CLASSIFIERS = Registry(
         "output_stride": "input size over size of the last map: 8, 16, 32 or None (32)",
     },
 )
+DETECTORS = Registry(
+    "detection model",
+    section="model.detection.name",
+    context={
+        "encoder": "ImageEncoder with all its levels; the detector cuts it to those it needs",
+        "style": "LayerStyle of the layers behind the encoder",
+        "num_classes": "number of classes, the background (0) included",
+        "anchors": "the anchor generator",
+        "matcher": "the matcher, which decodes boxes",
+    },
+)
+ANCHOR_GENERATORS = Registry("anchor generator", section="anchor_generator.name", context={})
+MATCHERS = Registry("matcher", section="matcher.name", context={})

@@ -25,6 +25,14 @@ CLASSIFICATION_DATASETS = Registry(
         "split": "train, val or test",
     },
 )
+DETECTION_DATASETS = Registry(
+    "detection data set",
+    section="dataset.name",
+    context={
+        "root": "folder of the data set, or None if the recipe names none",
+        "split": "train, val or test",
+    },
+)
 TRANSFORMS = Registry(
     "transform",
     section="image_augmentation.*",  # not chosen by a name: each one is enabled by its own section

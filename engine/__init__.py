@@ -28,7 +28,7 @@ def load_recipe(source: str | Path | Mapping[str, Any], overrides: Iterable[str]
 def build_model(recipe: Recipe) -> nn.Module:
     """The network of a recipe, initialised or with its pretrained weights.
 
-    Raises UserError if `model.classification.n_classes` is not given.
+    Raises UserError if the number of classes (`model.<task>.n_classes`) is not given.
     """
     from engine.parts import build_task
 
@@ -62,8 +62,8 @@ def load(checkpoint: str | Path, overrides: Iterable[str] = ()) -> Predictor:
 
     recipe, metadata = recipe_of(checkpoint, overrides)
     task = build_task(recipe)
-    task.class_names = tuple(metadata["classes"])
+    task.restore(metadata)
     model = task.build_model()
     if task.weights is not None:
         check_complete(task.weights, str(checkpoint))
-    return Predictor(task, model)
+    return Predictor(task, model.double() if recipe.common.parameter_dtype == "float64" else model)

@@ -11,10 +11,13 @@ from cvnets.models.encoder import ImageEncoder
 from engine.recipe import ModelSection
 
 
-def build_classifier(section: ModelSection, num_classes: int) -> nn.Module:
+def build_classifier(
+    section: ModelSection, num_classes: int, output_stride: int | None = None
+) -> nn.Module:
     """The network that `model.classification` names, initialised as `model.layer` says.
 
-    Where the recipe names no activation it is that of the network's family.
+    `output_stride`: image size over size of its last map; None: the network's own. Where the recipe
+    names no activation it is that of the network's family.
     """
     own = section.classification
     style = LayerStyle(section.normalization, section.activation, section.layer)
@@ -27,7 +30,7 @@ def build_classifier(section: ModelSection, num_classes: int) -> nn.Module:
         style=style,
         num_classes=num_classes,
         classifier_dropout=own.classifier_dropout,
-        output_stride=None,
+        output_stride=output_stride,
     )
     if isinstance(model, ImageEncoder):
         model.gradient_checkpointing = own.gradient_checkpointing

@@ -18,12 +18,14 @@ except ModuleNotFoundError as error:  # the guard is hidden, too
     print(text + "run from another folder, or rename or uninstall the other one", file=sys.stderr)
     sys.exit(2)
 
-# name -> what it does; the module of the same name has run(words) -> exit code
+# name -> what it does; the module of that name (- is _) has run(words) -> exit code
 COMMANDS = {
     "train": "train from a recipe, or continue a run: cvnets train RECIPE [key=value ...]",
     "eval": "evaluate weights: cvnets eval RECIPE|CHECKPOINT [key=value ...]",
-    "check": "which channel order weights expect: cvnets check WEIGHTS --data DIR",
+    "predict": "what weights say of images: cvnets predict CHECKPOINT IMAGE|FOLDER ...",
+    "check": "the data of a recipe, or the channel order of weights: cvnets check RECIPE|WEIGHTS",
     "convert": "weights as another library names them: cvnets convert WEIGHTS OUT --to timm",
+    "convert-data": "your labels as COCO's: cvnets convert-data yolo|voc-xml DIR --out DIR",
     "profile": "parameters, multiply-accumulates and activations: cvnets profile NAME|RECIPE",
     "list": "what is registered, and which recipes are shipped: cvnets list [KIND]",
     "explain": "type, default, meaning and origin of an option: cvnets explain KEY [RECIPE]",
@@ -62,7 +64,7 @@ def run(command: str, words: Sequence[str]) -> int:
         check_our_modules()
         if command not in COMMANDS:
             raise UserError(f"cvnets has no command {command!r} - {suggestion(command, COMMANDS)}")
-        module = importlib.import_module(f"engine.commands.{command}")
+        module = importlib.import_module(f"engine.commands.{command.replace('-', '_')}")
         code: int = module.run(list(words))
         return code
     except UserError as error:

@@ -13,7 +13,7 @@ Row = tuple[str, bool, str]  # an option, whether it is idle in this run, why
 
 def without_effect(recipe: Recipe) -> list[str]:
     """One line per option that was given and that nothing will read in this run."""
-    rows = [*_of_the_network(recipe), *_of_training(recipe)]
+    rows = [*_of_the_network(recipe), *_of_detection(recipe), *_of_training(recipe)]
     return [
         f"{recipe.origins[key]}: {key} has no effect: {reason}"
         for key, idle, reason in rows
@@ -46,6 +46,25 @@ def _of_the_network(recipe: Recipe) -> Iterator[Row]:
     yield f"{prefix}.vit.use_simple_fpn", classifies, pyramid
 
 
+def _of_detection(recipe: Recipe) -> Iterator[Row]:
+    detects = task_name(recipe) == "detection"
+    for key in recipe.origins:
+        if key.startswith(("model.detection.", "anchor_generator.", "matcher.", "loss.detection.")):
+            yield key, not detects, f"the task is {task_name(recipe)}"
+    whole = recipe.model.detection.pretrained
+    backbone = "model.detection.pretrained holds the backbone's weights as well"
+    yield "model.classification.pretrained", detects and whole is not None, backbone
+    for key in ("classifier_dropout", "n_classes"):
+        yield f"model.classification.{key}", detects, "a detector has no classifier"
+    for key in ("enable", "size"):
+        crop = "detection sees whole images"
+        yield f"image_augmentation.center_crop.{key}", detects, crop
+        yield f"image_augmentation.random_resized_crop.{key}", detects, crop
+    used = getattr(recipe.model.detection, "ssd", None)
+    pyramid = used is not None and used.use_fpn
+    yield "model.detection.ssd.fpn_out_channels", detects and not pyramid, "use_fpn is false"
+
+
 def _of_the_style(recipe: Recipe) -> Iterator[Row]:
     layer, norm = recipe.model.layer, recipe.model.normalization
     for kind in ("conv", "linear"):
@@ -74,5 +93,7 @@ def _of_training(recipe: Recipe) -> Iterator[Row]:
         "without it, evaluation resizes the short side to the sampler's base size + 32 and crops "
         "the base size"
     )
-    yield "image_augmentation.resize.enable", not augment.resize.enable, base
-    yield "image_augmentation.center_crop.enable", not augment.center_crop.enable, base
+    classifies = task_name(recipe) == "classification"
+    yield "image_augmentation.resize.enable", classifies and not augment.resize.enable, base
+    idle = classifies and not augment.center_crop.enable
+    yield "image_augmentation.center_crop.enable", idle, base

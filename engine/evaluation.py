@@ -12,8 +12,9 @@ from engine.distributed import StopSignal, join_world
 from engine.observers.observer import EvaluationRecord, build_observers
 from engine.parts import build_evaluator, build_sampler, build_task, place, use_numerics
 from engine.precision import Precision
-from engine.pretrained import PRETRAINED, check_complete
+from engine.pretrained import check_complete
 from engine.recipe import Recipe
+from engine.resolved import flat
 from engine.run_folder import make_folder
 from engine.task import Task
 
@@ -21,19 +22,20 @@ EVALUATIONS = "evaluations"
 
 
 def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
-    """Evaluate `model.classification.pretrained` on the test (else the validation) split.
+    """Evaluate the weights of the whole network (`model.<task>.pretrained`) on the test split.
 
-    Returns {"metrics": ..., "images": ..., "weights": ..., "folder": ...}, and writes it to
-    evaluation.json in `evaluations/<name of the weights>` of the run folder, with predictions.png
-    beside it.
+    Without a test split it is the validation split. Returns {"metrics": ..., "images": ...,
+    "weights": ..., "folder": ..., "lines": ...}, `lines` the gist of the task's reports. All but
+    the lines goes to evaluation.json in `evaluations/<name of the weights>` of the run folder,
+    with predictions.png and the task's reports beside it.
     """
-    weights = recipe.model.classification.pretrained
+    task = build_task(recipe)
+    weights = flat(recipe)[task.pretrained]
     if weights is None:
         raise UserError(
-            f"{PRETRAINED}: evaluation needs weights; set it to a file, or give "
+            f"{task.pretrained}: evaluation needs weights; set it to a file, or give "
             "a checkpoint in place of the recipe"
         )
-    task = build_task(recipe)
     source = task.build_source("test")
     size = build_sampler(recipe, recipe.dataset.eval_batch_size0).base
     with join_world(recipe.ddp, recipe.common.device) as world, StopSignal(world) as stop:
@@ -58,17 +60,23 @@ def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
             report["folder"] = str(folder)
             write_json(folder / "evaluation.json", report)
             record = EvaluationRecord(
-                "Eval", 0, 0, found.metrics, found.images, examples=found.examples
+                "Eval",
+                0,
+                0,
+                found.metrics,
+                found.images,
+                examples=found.examples,
+                reports=found.reports,
             )
             build_observers(["console", "pictures"], folder=folder, quiet=quiet).on_evaluation(
                 record
             )
-        return report
+        return report | {"lines": [line for made in found.reports for line in made.lines()]}
 
 
 def check_weights(task: Task) -> None:
     """UserError unless the task has loaded whole weights, for the classes of the data in order."""
-    key, report = PRETRAINED, task.weights
+    key, report = task.pretrained, task.weights
     if report is None:
         raise UserError(f"{key}: the task {type(task).__name__} loads no weights to evaluate")
     check_complete(report, key)

@@ -20,18 +20,19 @@ from data.sampler.plan import EpochPlan
 from engine.distributed import StopSignal, World, gather
 from engine.metrics.metric import Metric, Observation, build_metrics, results
 from engine.precision import Precision
-from engine.task import Example, Task
+from engine.task import Example, Report, Task
 
 NUM_EXAMPLES = 16
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`metrics` name -> value over `images` unique images; `examples` for the pictures."""
+    """`metrics` name -> value over `images` unique images; `examples` and `reports` to look at."""
 
     metrics: dict[str, float]
     images: int
     examples: tuple[Example, ...]
+    reports: tuple[Report, ...] = ()
 
 
 class Evaluator:
@@ -75,10 +76,12 @@ class Evaluator:
             raise StopRequested("in the middle of an evaluation, which starts anew")
         self._check_ids([number for record in records for number in record[0]])
         drawn = {number: e for record in records for number, e in record[2].items()}
+        states = [record[1] for record in records]
         return Evaluation(
-            metrics=results(metrics, [record[1] for record in records]),
+            metrics=results(metrics, states),
             images=len(self.plan.order),
             examples=tuple(drawn[number] for number in sorted(drawn)),
+            reports=self.task.reports(metrics, states) if self.world.is_main else (),
         )
 
     def _count(
@@ -98,12 +101,14 @@ class Evaluator:
             with self.precision.autocast():
                 outputs = model(images)
                 loss = self.loss(images, outputs, targets)
+            predictions = self.task.postprocess(model, outputs, batch)
+            seen = Observation(outputs, targets, loss, len(batch), predictions=predictions)
             for metric in metrics.values():
-                metric.update(Observation(outputs, targets, loss, len(batch)))
+                metric.update(seen)
             ids += batch.ids
             for place in range(len(batch)):
                 if batch.ids[place] in self._example_ids:
-                    example = self.task.example(batch, outputs, place)
+                    example = self.task.example(batch, predictions, place)
                     examples |= {batch.ids[place]: example} if example else {}
         return ids
 

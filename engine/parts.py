@@ -129,7 +129,7 @@ def weights_metadata(task: Task) -> dict[str, Any]:
     return {
         "format": 2,
         "task": task_name(task.recipe),
-        "classes": list(task.class_names),
+        **task.metadata(),
         "preprocessing": task.preprocessing().as_json(),
         "recipe": recipe,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,21 @@ class Predictor:
     def predict(self, image: Image) -> Any:
         """What the network says of an image: a path, or RGB pixels as uint8 [H, W, 3] (or PIL's).
 
-        Classification gives a `Classified`. UserError for a file that cannot be read, or for
-        pixels of another kind.
+        Classification gives a `Classified`, detection a `Detected`. UserError for a file that
+        cannot be read, or for pixels of another kind.
         """
-        pixels = read_image(image) if isinstance(image, str | Path) else np.asarray(image)
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-            kind = f"{pixels.dtype} {list(pixels.shape)}"
-            raise UserError(f"predict: RGB pixels as uint8 [H, W, 3] are expected, not {kind}")
+        return self.predict_batch([image])[0]
+
+    def predict_batch(self, images: Sequence[Image]) -> list[Any]:
+        """The same of several images, which may differ in size, in one pass of the network."""
+        pixels = [_pixels(image) for image in images]
         with torch.inference_mode():
-            return self.task.predict(self.model, pixels)
+            return self.task.predict(self.model, pixels) if pixels else []
+
+
+def _pixels(image: Image) -> npt.NDArray[np.uint8]:
+    pixels = read_image(image) if isinstance(image, str | Path) else np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        kind = f"{pixels.dtype} {list(pixels.shape)}"
+        raise UserError(f"predict: RGB pixels as uint8 [H, W, 3] are expected, not {kind}")
+    return pixels

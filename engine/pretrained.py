@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +14,21 @@ from config.errors import UserError, under
 from cvnets.models.encoder import ImageEncoder
 from cvnets.weights.convert import identify
 from cvnets.weights.files import WeightsFile
-from cvnets.weights.fit import LoadReport
+from cvnets.weights.fit import LoadReport, Network
 from cvnets.weights.load import load_weights, open_weights
 from cvnets.weights.preprocessing import Preprocessing
 from engine.classifier import build_classifier
-from engine.reading import load_recipe
+from engine.kinds import TASKS
+from engine.reading import load_recipe, task_name
 from engine.recipe import Recipe
 
 if TYPE_CHECKING:
     from engine.task import Task
 
 log = logging.getLogger(__name__)
-PRETRAINED = "model.classification.pretrained"
 # What a recipe said of the weights that its own training began with, taken back.
 WHOLE: dict[str, Any] = {
+    "model.classification.pretrained": None,
     "common.finetune": None,
     "model.weights_source": "auto",
     "model.resume_exclude_scopes": "",
@@ -44,18 +46,27 @@ def recipe_of(checkpoint: str | Path, overrides: Iterable[str]) -> tuple[Recipe,
     metadata = open_weights(checkpoint)[0].metadata
     if not isinstance(metadata.get("recipe"), dict):
         raise UserError(
-            f"{checkpoint}: carries no recipe; use cvnets eval RECIPE {PRETRAINED}={checkpoint}"
+            f"{checkpoint}: carries no recipe; give a recipe, and the file as "
+            "model.classification.pretrained or model.detection.pretrained"
         )
-    mapping = metadata["recipe"] | WHOLE | {PRETRAINED: str(checkpoint)}
-    place = f"the recipe in {checkpoint}"
+    mapping, place = metadata["recipe"] | WHOLE, f"the recipe in {checkpoint}"
+    recipe = load_recipe(mapping, overrides, plugins=False, place=place)
+    mapping[pretrained_key(recipe)] = str(checkpoint)
     return load_recipe(mapping, overrides, plugins=False, place=place), metadata
+
+
+def pretrained_key(recipe: Recipe) -> str:
+    """The key that names the weights of the whole network of the recipe's task."""
+    key: str = TASKS[task_name(recipe)].registered.pretrained
+    return key
 
 
 def network_of(file: WeightsFile, variant: str | None) -> tuple[str, ImageEncoder]:
     """The network that weights belong to, fresh, and its name: `variant`, else the one that their
     own recipe says, else the one that they fit by names and shapes. UserError if there is none."""
     recipe = file.metadata.get("recipe")
-    if variant is None and isinstance(recipe, dict):
+    task = file.metadata.get("task", "classification")
+    if variant is None and isinstance(recipe, dict) and task == "classification":
         section = load_recipe(recipe, plugins=False, place=f"the recipe in {file.path}").model
         model = build_classifier(section, len(file.metadata["classes"]))
         if isinstance(model, ImageEncoder):
@@ -64,11 +75,14 @@ def network_of(file: WeightsFile, variant: str | None) -> tuple[str, ImageEncode
     return found.variant, found.build()
 
 
-def load_pretrained(model: nn.Module, task: Task, key: str, path: str) -> LoadReport:
+def load_pretrained(
+    model: nn.Module, task: Task, key: str, path: str, *, backbone: bool = False
+) -> LoadReport:
     """Load the weights that the recipe names at `key`, and print the table of what was loaded.
 
-    The scope options and `model.weights_source` of the recipe count. UserError if the weights do
-    not fit, or were trained on images that were normalised otherwise than the recipe does it.
+    The scope options and `model.weights_source` of the recipe count. `backbone`: of `model`, an
+    encoder, only the backbone will be used. UserError if the weights do not fit, or were trained on
+    images that were normalised otherwise than the recipe does it.
     """
     section = task.recipe.model
     with under(key, path):
@@ -80,12 +94,26 @@ def load_pretrained(model: nn.Module, task: Task, key: str, path: str) -> LoadRe
             rename=section.rename_scopes_map,
             source=section.weights_source,
         )
+    if backbone:
+        report = _of_backbone(report, model)
     log.info("%s", "\n".join(report.lines()))
     classes = report.metadata.get("classes") or list(task.class_names)
-    if len(classes) == len(task.class_names) and classes != list(task.class_names):
-        log.info("%s: the classifier is kept, but its classes have other names than the data", path)
-    _compare(report.preprocessing, task.preprocessing(), key, path)
+    renamed = len(classes) == len(task.class_names) and classes != list(task.class_names)
+    if renamed and not backbone:
+        log.info("%s: the classes are kept, but they have other names than in the data", path)
+    _compare(report.preprocessing, task.preprocessing(), key, path, sizes=not backbone)
     return report
+
+
+def _of_backbone(report: LoadReport, encoder: nn.Module) -> LoadReport:
+    """The report without the parts of a classifier that the backbone goes without."""
+    network = Network.of(encoder)
+    parts = tuple(f"{part}." for part in (*network.head, *network.behind))
+    return replace(
+        report,
+        loaded=tuple(key for key in report.loaded if not key.startswith(parts)),
+        reinitialised=tuple(e for e in report.reinitialised if not e.key.startswith(parts)),
+    )
 
 
 def check_complete(report: LoadReport, key: str) -> None:
@@ -98,7 +126,9 @@ def check_complete(report: LoadReport, key: str) -> None:
         )
 
 
-def _compare(weights: Preprocessing, fed: Preprocessing, key: str, path: str) -> None:
+def _compare(
+    weights: Preprocessing, fed: Preprocessing, key: str, path: str, *, sizes: bool
+) -> None:
     """The normalisation must agree; another size or filter is only worth a line."""
     if weights.mean is not None and weights.std is not None:
         expected, given = ((about.mean, about.std) for about in (weights, fed))
@@ -107,7 +137,7 @@ def _compare(weights: Preprocessing, fed: Preprocessing, key: str, path: str) ->
                 f"{key}: {path}: its weights expect {_normalisation(weights)}, the recipe feeds "
                 f"{_normalisation(fed)}; set {_fix(weights)}"
             )
-    for name in ("resize", "crop", "interpolation"):
+    for name in ("resize", "crop", "interpolation") if sizes else ():
         theirs, ours = getattr(weights, name), getattr(fed, name)
         if theirs is not None and ours is not None and theirs != ours:
             log.info("%s: evaluated with %s %s, this recipe says %s", path, name, theirs, ours)

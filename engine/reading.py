@@ -24,7 +24,7 @@ from config.source import (
     override,
     put,
 )
-from cvnets.kinds import CLASSIFIERS
+from cvnets.kinds import ANCHOR_GENERATORS, CLASSIFIERS, MATCHERS
 from data.kinds import SAMPLERS
 from engine.kinds import METRICS, OBSERVERS, TASKS
 from engine.recipe import RECIPES, Recipe, recipe_type
@@ -135,7 +135,9 @@ def _without(tree: Value, keys: set[str]) -> Value:
 
 def task_name(recipe: Recipe) -> str:
     """The task of a recipe: `dataset.category`, or what the model sections say."""
-    return recipe.dataset.category or "classification"
+    return recipe.dataset.category or (
+        "detection" if recipe.model.detection.name else "classification"
+    )
 
 
 def _cross_checks(recipe: Recipe, wrong: Collection[str] = ()) -> list[Problem]:
@@ -191,6 +193,8 @@ def _unbuildable(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
         lambda: SCHEDULES.build(recipe.scheduler, plan=recipe.scheduler.plan()),
         lambda: SAMPLERS.build(recipe.sampler, batch_size=recipe.dataset.train_batch_size0),
         lambda: CLASSIFIERS.options_of(recipe.model.classification),
+        lambda: ANCHOR_GENERATORS.build(recipe.anchor_generator),
+        lambda: MATCHERS.build(recipe.matcher),
     )
     for build in parts:
         try:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, create_model
 
 from config.options import Options, Section
 from config.registry import OptionsType, Registry, compose
-from cvnets.kinds import CLASSIFIERS
+from cvnets.kinds import ANCHOR_GENERATORS, CLASSIFIERS, DETECTORS, MATCHERS
 from cvnets.layers.activation import ActivationOptions, ActivationOverride
 from cvnets.layers.init import LayerOptions
 from cvnets.layers.norm import NormalizationOptions
 from cvnets.weights.preprocessing import SourceName
 from data.datasets.section import DatasetSection
-from data.kinds import CLASSIFICATION_DATASETS, SAMPLERS, TRANSFORMS
+from data.kinds import CLASSIFICATION_DATASETS, DETECTION_DATASETS, SAMPLERS, TRANSFORMS
 from data.sampler.section import SamplerSection
 from data.transforms.section import ImageAugmentationSection
 from engine.distributed import DistributedOptions
 from engine.kinds import METRICS, OBSERVERS, TASKS
-from engine.settings import CommonOptions, EmaOptions, StatsOptions
-from loss_fn.kinds import CLASSIFICATION_LOSSES
-from loss_fn.section import ClassificationLossSection, LossSection
+from engine.settings import CommonOptions, EmaOptions, EvaluationSection, StatsOptions
+from loss_fn.kinds import CLASSIFICATION_LOSSES, DETECTION_LOSSES
+from loss_fn.section import ClassificationLossSection, DetectionLossSection, LossSection
 from optim.kinds import OPTIMIZERS, SCHEDULES
 from optim.scheduler.section import SchedulerSection
 from optim.section import OptimSection
@@ -52,6 +52,34 @@ class ClassifierSection(Section):
     )
 
 
+class DetectorSection(Section):
+    """`model.detection`."""
+
+    name: str = Field("", description="which detector; empty: none")
+    n_classes: int | None = Field(
+        None, ge=2, description="classes and the background; null: as many as the data have"
+    )
+    pretrained: str | None = Field(None, description="weights of the whole detector, a file")
+    output_stride: Literal[8, 16, 32] | None = Field(
+        None, description="image size over size of the backbone's last map; null: the network's own"
+    )
+    freeze_batch_norm: bool = Field(
+        False, description="batch norms keep their statistics, weights and biases"
+    )
+
+
+class AnchorSection(Section):
+    """`anchor_generator`."""
+
+    name: str = Field("ssd", description="which anchor generator")
+
+
+class MatcherSection(Section):
+    """`matcher`."""
+
+    name: str = Field("ssd", description="which matcher of anchors and objects")
+
+
 class ModelSection(Options):
     """`model`."""
 
@@ -64,6 +92,9 @@ class ModelSection(Options):
     layer: LayerOptions = Field(default_factory=LayerOptions, description="initialisation, pooling")
     classification: ClassifierSection = Field(
         default_factory=ClassifierSection, description="the classifier, or the backbone"
+    )
+    detection: DetectorSection = Field(
+        default_factory=DetectorSection, description="the detector around the backbone"
     )
     resume_exclude_scopes: str = Field(
         "",
@@ -94,6 +125,12 @@ class Recipe(Options):
         default_factory=ImageAugmentationSection, description="transforms"
     )
     model: ModelSection = Field(default_factory=ModelSection, description="the network")
+    anchor_generator: AnchorSection = Field(
+        default_factory=AnchorSection, description="the anchors of a detector"
+    )
+    matcher: MatcherSection = Field(
+        default_factory=MatcherSection, description="which anchor answers for which object"
+    )
     loss: LossSection = Field(default_factory=LossSection, description="the loss")
     optim: OptimSection = Field(default_factory=OptimSection, description="the optimizer")
     scheduler: SchedulerSection = Field(
@@ -101,6 +138,9 @@ class Recipe(Options):
     )
     ema: EmaOptions = Field(default_factory=EmaOptions, description="averaged weights")
     stats: StatsOptions = Field(default_factory=StatsOptions, description="metrics")
+    evaluation: EvaluationSection = Field(
+        default_factory=EvaluationSection, description="stand-alone evaluation"
+    )
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
     _notes: tuple[str, ...] = PrivateAttr(default=())
@@ -125,9 +165,17 @@ def recipe_type() -> type[Recipe]:
         "dataset": compose(DatasetSection, *_dataset_kinds(), category=TASKS),
         "sampler": compose(SamplerSection, SAMPLERS),
         "image_augmentation": compose(ImageAugmentationSection, enabled=TRANSFORMS),
-        "model": _with(ModelSection, classification=compose(ClassifierSection, CLASSIFIERS)),
+        "model": _with(
+            ModelSection,
+            classification=compose(ClassifierSection, CLASSIFIERS),
+            detection=compose(DetectorSection, DETECTORS),
+        ),
+        "anchor_generator": compose(AnchorSection, ANCHOR_GENERATORS),
+        "matcher": compose(MatcherSection, MATCHERS),
         "loss": _with(
-            LossSection, classification=compose(ClassificationLossSection, CLASSIFICATION_LOSSES)
+            LossSection,
+            classification=compose(ClassificationLossSection, CLASSIFICATION_LOSSES),
+            detection=compose(DetectionLossSection, DETECTION_LOSSES),
         ),
         "optim": compose(OptimSection, OPTIMIZERS),
         "scheduler": compose(SchedulerSection, SCHEDULES),
@@ -137,7 +185,7 @@ def recipe_type() -> type[Recipe]:
 
 
 def _dataset_kinds() -> tuple[Registry, ...]:
-    return (CLASSIFICATION_DATASETS,)
+    return (CLASSIFICATION_DATASETS, DETECTION_DATASETS)
 
 
 def _with(base: type[OptionsType], **sections: type[Options]) -> type[OptionsType]:

@@ -125,6 +125,7 @@ class Results:
                 best=best,
                 best_metric=self.state.best.get(which),
                 examples=evaluation.examples,
+                reports=evaluation.reports,
             )
         )
 

@@ -93,6 +93,39 @@ class StatsOptions(Options):
     checkpoint_metric_max: bool = Field(False, description="whether larger is better")
 
 
+class DetectionEvaluationOptions(Options):
+    """`evaluation.detection`: what `main_eval.py` does with a detector."""
+
+    mode: Literal["validation_set", "single_image", "image_folder"] = Field(
+        "validation_set",
+        description="measure on the data set, or draw what is found in an image or in a folder",
+        json_schema_extra=OPERATIONAL,
+    )
+    path: str | None = Field(
+        None, description="the image, or the folder of images", json_schema_extra=OPERATIONAL
+    )
+    num_classes: int | None = Field(
+        None,
+        ge=2,
+        description="classes and the background, instead of model.detection.n_classes",
+        json_schema_extra=OPERATIONAL,
+    )
+    resize_input_images: bool = Field(
+        True,
+        description="resize as the validation of training does; false: every image at its own "
+        "size, rounded down to a multiple of 32 pixels, in batches of one",
+        json_schema_extra=OPERATIONAL,
+    )
+
+
+class EvaluationSection(Options):
+    """`evaluation`: stand-alone evaluation."""
+
+    detection: DetectionEvaluationOptions = Field(
+        default_factory=DetectionEvaluationOptions, description="of a detector"
+    )
+
+
 class EmaOptions(Options):
     """`ema`: the exponential moving average of the weights."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ from cvnets.weights.fit import LoadReport
 from cvnets.weights.preprocessing import Preprocessing
 from data.loader import Source
 from data.sample import Batch
+from engine.checks.finding import Finding
 from engine.recipe import Recipe
 
 
@@ -28,12 +31,27 @@ class Example:
     right: bool
 
 
+class Report(Protocol):
+    """What an evaluation leaves besides numbers: tables and pictures."""
+
+    def lines(self) -> list[str]:
+        """The gist, for the terminal."""
+        ...
+
+    def write(self, folder: Path) -> None:
+        """Write all of it below `folder`, which exists."""
+        ...
+
+
 class Task(ABC):
     """Built once per run from the recipe. `class_names` may be empty where there are no classes.
 
-    `weights`: the report on the pretrained weights that `build_model` has loaded, if any.
-    `resumed`: a training state will replace all weights, so there is nothing to load.
+    `pretrained`: the key of a recipe that names the weights of the whole network. `weights`: the
+    report on the pretrained weights that `build_model` has loaded, if any. `resumed`: a training
+    state will replace all weights, so there is nothing to load.
     """
+
+    pretrained: ClassVar[str] = "model.classification.pretrained"
 
     class_names: tuple[str, ...] = ()
     weights: LoadReport | None = None
@@ -56,6 +74,22 @@ class Task(ABC):
 
     def check(self) -> None:  # noqa: B027 - nothing to check is the usual case
         """Look at the recipe before any data is read; UserError for what cannot work."""
+
+    def split_root(self, split: str) -> tuple[str | None, str]:
+        """The folder of a split, and the split it is known as: without a test split, validation."""
+        data = self.recipe.dataset
+        if split == "test" and data.root_test is None:
+            split = "val"
+        root: str | None = getattr(data, f"root_{split}")
+        return root, split
+
+    def metadata(self) -> dict[str, Any]:
+        """What the weights carry of the data, JSON types; `restore` reads it."""
+        return {"classes": list(self.class_names)}
+
+    def restore(self, metadata: Mapping[str, Any]) -> None:
+        """Know the classes from the weights, where there are no data."""
+        self.class_names = tuple(metadata["classes"])
 
     def preprocessing(self) -> Preprocessing:
         """What the recipe does to an image in evaluation; it travels with the weights."""
@@ -82,10 +116,25 @@ class Task(ABC):
             images = images.sub_(mean).div_(images.new_tensor(norm.std)[:, None, None])
         return images
 
-    def predict(self, model: nn.Module, image: npt.NDArray[np.uint8]) -> Any:
-        """What `model` says of one image, uint8 [H, W, 3] RGB of any size."""
+    def postprocess(self, model: nn.Module, outputs: Any, batch: Batch) -> Any:
+        """What an evaluated batch's outputs mean; metrics and pictures get it."""
+        return outputs
+
+    def reports(self, metrics: Mapping[str, Any], states: Sequence[Any]) -> tuple[Report, ...]:
+        """Tables and pictures of an evaluation, from the metrics by name and all ranks' states."""
+        return ()
+
+    def findings(self, sources: Mapping[str, Source], folder: Path) -> Iterable[Finding]:
+        """What `cvnets check` finds besides the number of images and classes; nothing is trained.
+
+        `sources`: the splits by name, without those that cannot be opened. Pictures go to `folder`.
+        """
+        return ()
+
+    def predict(self, model: nn.Module, images: Sequence[npt.NDArray[np.uint8]]) -> list[Any]:
+        """What `model` says of images, each uint8 [H, W, 3] RGB of any size; one batch."""
         raise UserError(f"the task {type(self).__name__} makes no predictions of single images")
 
-    def example(self, batch: Batch, outputs: Any, place: int) -> Example | None:
+    def example(self, batch: Batch, predictions: Any, place: int) -> Example | None:
         """Image `place` of an evaluated batch as a picture; None if the task draws none."""
         return None

@@ -1,7 +1,12 @@
-"""The kinds of losses, one per category; a loss needs nothing but its own options."""
+"""The kinds of losses, one per category."""
 
 from config.registry import Registry
 
 CLASSIFICATION_LOSSES = Registry(
     "classification loss", section="loss.classification.name", context={}
+)
+DETECTION_LOSSES = Registry(
+    "detection loss",
+    section="loss.detection.name",
+    context={"matcher": "the matcher of the recipe: who is responsible for which object"},
 )

@@ -17,12 +17,23 @@ class ClassificationLossSection(Section):
     )
 
 
+class DetectionLossSection(Section):
+    """Loss of object detection."""
+
+    name: str = Field(
+        default="ssd_multibox_loss", description="detection loss, e.g. ssd_multibox_loss"
+    )
+
+
 class LossSection(Options):
     """Loss that training minimises: its category, and one sub-section per category."""
 
-    category: Literal["classification"] | None = Field(
+    category: Literal["classification", "detection"] | None = Field(
         default=None, description="kind of loss; null means the one of the task"
     )
     classification: ClassificationLossSection = Field(
         default_factory=ClassificationLossSection, description="loss of image classification"
+    )
+    detection: DetectionLossSection = Field(
+        default_factory=DetectionLossSection, description="loss of object detection"
     )

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from data.datasets.shapes import generate
+
 ROOT = Path(__file__).resolve().parent.parent
 PLUGINS = Path(__file__).parent / "plugins"
 torch.set_num_threads(1)
@@ -82,6 +84,58 @@ def tiny_recipe(image_folder, tmp_path) -> dict:
         "stats.train": ["loss", "grad_norm"],
         "stats.val": ["loss", "top1"],
         "stats.checkpoint_metric": "top1",
+        "stats.checkpoint_metric_max": True,
+    }
+
+
+@pytest.fixture(scope="session")
+def coco_folder(tmp_path_factory) -> Path:
+    """24 and 19 generated scenes in COCO layout, crowds and an empty one among them."""
+    root = tmp_path_factory.mktemp("coco") / "shapes"
+    generate("coco", root, train=24, val=19, size=96)
+    return root
+
+
+@pytest.fixture
+def detection_recipe(coco_folder, tmp_path) -> dict:
+    """SSDLite on a narrow MobileNetV1, two epochs, as dotted keys."""
+    return {
+        "common.results_loc": str(tmp_path / "results"),
+        "common.run_label": "run",
+        "common.log_freq": 1,
+        "common.device": "cpu",
+        "common.tensorboard_logging": False,
+        "dataset.root_train": str(coco_folder),
+        "dataset.root_val": str(coco_folder),
+        "dataset.name": "coco_ssd",
+        "dataset.category": "detection",
+        "dataset.train_batch_size0": 6,
+        "dataset.val_batch_size0": 7,
+        "dataset.eval_batch_size0": 7,
+        "dataset.workers": 0,
+        "sampler.name": "variable_batch_sampler",
+        "sampler.vbs.crop_size_width": 96,
+        "sampler.vbs.crop_size_height": 96,
+        "sampler.vbs.min_crop_size_width": 64,
+        "sampler.vbs.max_crop_size_width": 128,
+        "sampler.vbs.min_crop_size_height": 64,
+        "sampler.vbs.max_crop_size_height": 128,
+        "sampler.vbs.max_n_scales": 3,
+        "sampler.vbs.check_scale": 32,
+        "loss.category": "detection",
+        "optim.name": "adamw",
+        "scheduler.max_epochs": 2,
+        "scheduler.warmup_iterations": 2,
+        "scheduler.cosine.max_lr": 0.002,
+        "scheduler.cosine.min_lr": 0.0001,
+        "model.classification.name": "mobilenetv1",
+        "model.classification.mobilenetv1.width_multiplier": 0.25,
+        "model.detection.name": "ssd",
+        "model.detection.ssd.proj_channels": [32, 32, 32, 16],
+        "anchor_generator.ssd.output_strides": [8, 16, 32, -1],
+        "anchor_generator.ssd.aspect_ratios": "[[2, 3], [2, 3], [2, 3], [2]]",
+        "stats.val": ["loss", "coco_map"],
+        "stats.checkpoint_metric": "coco_map.bbox",
         "stats.checkpoint_metric_max": True,
     }
 

@@ -1,6 +1,7 @@
 """Every command of the README and the docs works, and every link leads somewhere."""
 
 import importlib
+import json
 import re
 import shlex
 import shutil
@@ -33,9 +34,16 @@ def commands(path, language="sh"):
     ]
 
 
+SMALL += ["sampler.bs.crop_size_width=64", "sampler.bs.crop_size_height=64"]
+
+
 @pytest.fixture
-def workplace(tmp_path, image_folder):
-    """An empty folder with the user's images, the recipes and the scripts of the repository."""
+def workplace(tmp_path, image_folder, coco_folder):
+    """A folder with the user's images, those of a data set in COCO layout among them."""
+    (tmp_path / "fruit").mkdir()
+    shutil.copytree(coco_folder / "annotations", tmp_path / "fruit/annotations")
+    for split in ("train", "val"):
+        shutil.copytree(coco_folder / f"{split}2017", tmp_path / f"fruit/images/{split}2017")
     for split in ("train", "val"):
         shutil.copytree(image_folder / split, tmp_path / "flowers" / split)
         shutil.copytree(image_folder / split, tmp_path / "results/shapes" / split)
@@ -54,13 +62,47 @@ def test_commands_of_the_readme(workplace, command):
             arguments[config] = str(ROOT / arguments[config])
             arguments[arguments.index("scheduler.max_epochs=20")] = "scheduler.max_epochs=1"
             command("train", *arguments, "dataset.train_batch_size0=4", cwd=workplace, processes=2)
-        elif words[:2] == ["cvnets", "train"]:
+        elif words[:2] in (["cvnets", "train"], ["cvnets", "check"]):
             command(*words[1:], *QUICK, *SMALL, cwd=workplace)
         else:
             assert words[0] == "cvnets", line
             assert command(*words[1:], cwd=workplace).stdout
         ran.append(words[1])
-    assert {"train", "eval", "list", "explain"} <= set(ran)
+    assert {"train", "eval", "list", "explain", "check", "predict"} <= set(ran)
+    assert len(list((workplace / "found").iterdir())) == 19
+
+
+OWN_DATA = ROOT / "docs/own_data.md"
+
+
+def test_recipe_and_commands_for_own_detection_data(workplace, command):
+    """The recipe as it stands on the page, for two categories; its weights are a file here."""
+    for path in (workplace / "fruit/annotations").iterdir():
+        content = json.loads(path.read_text())
+        content["categories"] = [{"id": 5, "name": "apple"}, {"id": 9, "name": "pear"}]
+        for annotation in content["annotations"]:
+            annotation["category_id"] = 5 if annotation["category_id"] < 8 else 9
+        path.write_text(json.dumps(content))
+    page = OWN_DATA.read_text().partition("## Train on it")[2]
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.S)
+    assert "pretrained: mobilevit_xx_small" in recipe
+    weights = cvnets.create_model("mobilevit_xx_small", n_classes=3).state_dict()
+    torch.save(weights, workplace / "mobilevit_xxs.pt")
+    (workplace / "fruit.yaml").write_text(
+        recipe.replace("pretrained: mobilevit_xx_small", "pretrained: mobilevit_xxs.pt")
+    )
+    lines = [shlex.split(line) for line in commands(OWN_DATA) if "fruit.yaml" in line]
+    lines += [shlex.split(line) for line in commands(OWN_DATA) if "results/fruit" in line]
+    assert [words[1] for words in lines] == ["check", "train", "eval", "predict"]
+    source = ["model.weights_source=cvnets-v0.1"]
+    for words in lines:
+        quick = [*QUICK, *SMALL, *source] if words[1] in ("check", "train") else []
+        done = command(*words[1:], *quick, cwd=workplace)
+        assert done.stdout
+    names = (workplace / "results/fruit/best/per_class.csv").read_text()
+    assert "apple" in names
+    assert "pear" in names
+    assert len(list((workplace / "found").iterdir())) == 19
 
 
 def test_python_of_the_readme(workplace, monkeypatch):

@@ -188,7 +188,9 @@ def test_commands_of_its_readme(cvnets_command, workplace):
 
 
 def test_list_shows_each_component_and_where_its_options_stand(installed, capsys):
-    assert set(NAMES) == set(registries()) - {"tasks"}
+    of_detection = {"detectors", "anchor_generators", "matchers"}
+    of_detection |= {"detection_datasets", "detection_losses"}
+    assert set(NAMES) == set(registries()) - {"tasks"} - of_detection
     for kind, (name, section) in NAMES.items():
         assert main(["list", kind]) == 0
         rows = [line.split("│") for line in capsys.readouterr().out.splitlines()]
@@ -321,3 +323,24 @@ def test_dilation_keeps_what_the_backbone_sees(backbone):
         seen.append((int(rows[0]), int(rows[-1])))
     assert seen[0] == seen[1] == seen[2]
     assert seen[0][1] - seen[0][0] + 1 == 3 + 2 * (1 * 2 + 2 + 4 + 8 + 16)
+
+
+# --- under a detector ----------------------------------------------------------------------------
+
+
+def test_its_backbone_trains_under_ssdlite_in_two_processes(
+    cvnets_command, workplace, detection_recipe, words
+):
+    (workplace / "empty.yaml").write_text("")
+    recipe = {k: v for k, v in detection_recipe.items() if "mobilenetv1" not in k}
+    recipe |= {"common.results_loc": "results", "model.classification.name": "tiny_net"}
+    recipe |= {"model.classification.tiny_net.width": 4, "model.detection.output_stride": 16}
+    done = cvnets_command("train", "empty.yaml", *words(recipe), processes=2)
+    assert "2 process(es)" in done.stdout
+    assert "evaluated 19 of 19 unique images" in done.stdout
+    summary = json.loads((workplace / "results/run/summary.json").read_text())
+    assert summary["epochs"] == 2
+    assert 0 < summary["last"]["val.loss"] < summary["last"]["train.loss"] * 10
+    state = torch.load(workplace / "results/run/checkpoint_last.pt", weights_only=True)
+    assert not [key for key in state if key.startswith(("encoder.classifier", "encoder.conv_1x1"))]
+    assert [key for key in state if key.startswith("encoder.layer_5.")]

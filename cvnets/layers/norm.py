@@ -55,6 +55,39 @@ class ChannelLayerNorm(nn.LayerNorm):
         return normed.permute(0, 3, 1, 2)
 
 
+class FrozenBatchNorm(nn.Module):
+    """A batch norm that nothing changes any more, with the same entries of the state.
+
+    A class of its own, because `train()` on the network would wake a batch norm in evaluation mode.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, norm: nn.BatchNorm2d):
+        super().__init__()
+        self.eps = norm.eps
+        for name, parameter in norm.named_parameters():
+            self.register_parameter(name, nn.Parameter(parameter.data, requires_grad=False))
+        for name, buffer in norm.named_buffers():
+            self.register_buffer(name, buffer)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return F.batch_norm(
+            maps, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+        )
+
+
+def freeze_batch_norms(network: nn.Module) -> None:
+    """Put a `FrozenBatchNorm` in the place of every batch norm inside `network`."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(module, name, FrozenBatchNorm(child))
+
+
 def _batch_norm(options: NormalizationOptions, channels: int) -> nn.Module:
     return nn.BatchNorm2d(channels, momentum=options.momentum)
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from config.errors import UserError
+from cvnets.models.dense import DenseModel
 from cvnets.models.encoder import ImageEncoder
 from cvnets.weights.dialects import OFFICIAL, Dialect
 from cvnets.weights.files import State
@@ -34,8 +35,11 @@ class Network:
 
     @classmethod
     def of(cls, model: nn.Module) -> Network:
-        """Of an `ImageEncoder` its class attributes; the head of others is their last linear layer."""
+        """Of an `ImageEncoder` its class attributes; of a `DenseModel` its own and the family of
+        its backbone; the head of others is their last linear layer."""
         state = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
+        if isinstance(model, DenseModel):
+            return cls(state, family=model.encoder.family, head=model.head)
         if not isinstance(model, ImageEncoder):
             layers = [name for name, m in model.named_modules() if isinstance(m, nn.Linear)]
             return cls(state, head=tuple(layers[-1:]))

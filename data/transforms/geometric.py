@@ -7,6 +7,7 @@ from torchvision.transforms import v2
 
 from data.kinds import TRANSFORMS, TransformOptions
 from data.transforms.interpolation import INTERPOLATIONS, Interpolation
+from data.transforms.options import DetectionTransformOptions
 
 
 class RandomResizedCropOptions(TransformOptions):
@@ -43,10 +44,9 @@ def random_resized_crop(
     return v2.RandomResizedCrop(size, options.scale, options.aspect_ratio, mode, antialias=True)
 
 
-class RandomHorizontalFlipOptions(TransformOptions):
+class RandomHorizontalFlipOptions(DetectionTransformOptions):
     """Mirror the image."""
 
-    enable: bool = Field(False, description="flip at random when training")
     p: float = Field(0.5, ge=0, le=1, description="probability")
 
 

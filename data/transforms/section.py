@@ -28,7 +28,10 @@ class ResizeOptions(_ExtentOptions):
     """The first step of evaluation."""
 
     enable: bool = Field(False, description="resize when evaluating")
-    size: Extent = Field(256, description="short side, or (height, width), pixels")
+    size: Extent = Field(
+        256,
+        description="short side, or (height, width), pixels; in detection one number is a square",
+    )
     interpolation: Interpolation = Field("bilinear", description="filter, antialiased")
 
 

@@ -1,7 +1,8 @@
-"""`cvnets check`."""
+"""`cvnets check`: of a recipe, or of weights."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,24 +11,73 @@ from rich.console import Console
 from rich.table import Table
 
 from config.errors import UserError
-from engine.commands.arguments import Arguments
+from engine.command_line import DONE, USER_MISTAKE
+from engine.commands.arguments import Arguments, read_arguments
 
 if TYPE_CHECKING:
     from engine.channel_order import Verdict
 
+USAGE = """usage: cvnets check RECIPE [key=value ...] [--out DIR]
+       cvnets check WEIGHTS --data DIR [--model NAME] [--images N] [--size PIXELS]
+
+RECIPE (a YAML file, or the name of a shipped one): look at its data, and at what its task says of
+them, before a training. Nothing is trained. check.json and pictures go to DIR, which is new, empty
+or has another check in it; default: common.results_loc/common.run_label/check. The exit code is 2
+if something is wrong, with one line for each problem.
+
+WEIGHTS (a file, or a named weight): which channel order they expect, tried on images of DIR, a
+folder with one sub-folder per class. --model: the network, e.g. mobilevit_small; default: found by
+shapes. --images: how many are tried, 200. --size: of the images, 256 pixels.
+"""
+ENDINGS = (".pt", ".pth", ".safetensors")
+
 
 def run(words: list[str]) -> int:
-    """Evaluate weights on RGB and on BGR images, and say which fits; exit code 0."""
-    parser = Arguments(
-        "cvnets check", description="which channel order weights expect, tried on some images"
-    )
-    parser.add_argument("weights", help="a file, or a named weight")
-    parser.add_argument("--data", required=True, help="a folder with one sub-folder per class")
-    parser.add_argument(
-        "--model", help="the network, e.g. mobilevit_small; default: found by shapes"
-    )
-    parser.add_argument("--images", type=int, default=200, help="how many are tried; default 200")
-    parser.add_argument("--size", type=int, default=256, help="image size in pixels; default 256")
+    """Check a recipe or weights; exit code 0, or 2 if something is wrong with the recipe."""
+    of_weights = any(word.split("=")[0] == "--data" for word in words)
+    if of_weights or any(word.endswith(ENDINGS) for word in words if "=" not in word):
+        return _check_weights(words)
+    return _check_recipe(words)
+
+
+def _check_recipe(words: list[str]) -> int:
+    parser = Arguments("cvnets check", add_help=False, allow_abbrev=False)
+    parser.add_argument("--out", type=Path)
+    own, rest = parser.parse_known_args(words)
+    arguments = read_arguments(rest, USAGE)
+    if arguments.recipe is None:
+        raise UserError(
+            "cvnets check: a recipe is needed, or weights and --data; cvnets list recipes shows the "
+            "shipped recipes"
+        )
+    from engine.checks.splits import check
+    from engine.reading import find_recipe, load_recipe, located
+
+    try:
+        find_recipe(arguments.recipe)
+    except UserError as error:
+        raise UserError(f"{error}; weights are checked with --data DIR") from None
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    for note in recipe.notes:
+        print(note)
+    problems: list[str] = []
+    with located(recipe):
+        for finding in check(recipe, own.out):
+            mark = "ok" if finding.ok else "PROBLEM"
+            print(f"{finding.title}: {mark}", *finding.lines, sep="\n    ", flush=True)
+            problems += finding.problems
+    print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
+    return USER_MISTAKE if problems else DONE
+
+
+def _check_weights(words: list[str]) -> int:
+    """Evaluate weights on RGB and on BGR images, and say which fits."""
+    parser = Arguments("cvnets check", usage=USAGE, add_help=False, allow_abbrev=False)
+    parser.add_argument("weights")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--model")
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--size", type=int, default=256)
     arguments = parser.parse_args(words)
     if not 32 <= arguments.size <= 2048:
         raise UserError(f"--size {arguments.size}: 32 to 2048 pixels are possible")
@@ -46,7 +96,7 @@ def run(words: list[str]) -> int:
         print(f"{arguments.weights}: its metadata say {checked.said}, and that counts")
     print(f"{arguments.weights}: {checked.network}, {checked.verdict.images} images")
     _print(checked.verdict, checked.sources)
-    return 0
+    return DONE
 
 
 def _print(verdict: Verdict, sources: Sequence[str]) -> None:

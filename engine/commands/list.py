@@ -49,21 +49,26 @@ def run(words: list[str]) -> int:
 
 def registries(plugins: Sequence[str] = ()) -> Mapping[str, Registry]:
     """Kind of component -> its registry, with what installed packages and `plugins` add."""
-    from cvnets.kinds import CLASSIFIERS
-    from data.kinds import CLASSIFICATION_DATASETS, SAMPLERS, TRANSFORMS
+    from cvnets.kinds import ANCHOR_GENERATORS, CLASSIFIERS, DETECTORS, MATCHERS
+    from data.kinds import CLASSIFICATION_DATASETS, DETECTION_DATASETS, SAMPLERS, TRANSFORMS
     from engine.kinds import METRICS, OBSERVERS, TASKS
     from engine.recipe import recipe_type
-    from loss_fn.kinds import CLASSIFICATION_LOSSES
+    from loss_fn.kinds import CLASSIFICATION_LOSSES, DETECTION_LOSSES
     from optim.kinds import OPTIMIZERS, SCHEDULES
 
     recipe_type()
     load_plugins(plugins, folder=Path.cwd())
     return {
         "models": CLASSIFIERS,
+        "detectors": DETECTORS,
+        "anchor_generators": ANCHOR_GENERATORS,
+        "matchers": MATCHERS,
         "datasets": CLASSIFICATION_DATASETS,
+        "detection_datasets": DETECTION_DATASETS,
         "samplers": SAMPLERS,
         "transforms": TRANSFORMS,
         "losses": CLASSIFICATION_LOSSES,
+        "detection_losses": DETECTION_LOSSES,
         "optimizers": OPTIMIZERS,
         "schedules": SCHEDULES,
         "tasks": TASKS,

@@ -114,17 +114,20 @@ def _of_model(name: str, overrides: list[str]) -> Subject:
 def _of_recipe(name: str | None, overrides: list[str]) -> Subject:
     from engine import build_model
     from engine.parts import build_sampler
+    from engine.pretrained import pretrained_key
     from engine.reading import load_recipe, located
+    from engine.resolved import flat
 
     if name is not None:
         _check_exists(name)
     recipe = load_recipe(name, overrides)
     for note in recipe.notes:
         log.info("%s", note)
-    classes = recipe.model.classification.n_classes or CLASSES
+    section = pretrained_key(recipe).rpartition(".")[0]  # of the whole network
+    classes = flat(recipe)[f"{section}.n_classes"] or CLASSES
     # weights that the recipe starts from do not change what is counted
-    more = [f"model.classification.n_classes={classes}", "model.classification.pretrained=null"]
-    bare = load_recipe(name, [*overrides, *more])
+    no_weights = [f"{key}.pretrained=null" for key in (section, "model.classification")]
+    bare = load_recipe(name, [*overrides, f"{section}.n_classes={classes}", *no_weights])
     base = build_sampler(recipe, recipe.dataset.train_batch_size0).base
 
     def build() -> nn.Module:

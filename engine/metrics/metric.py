@@ -13,17 +13,22 @@ from engine.settings import StatsOptions
 from loss_fn.output import LossOutput
 
 Value = float | dict[str, float]
+PERCENT = ("top", "coco_map")  # metrics whose names begin so
 
 
 @dataclass(frozen=True)
 class Observation:
-    """One micro-batch: what the network gave, what was asked, the loss, and how many images."""
+    """One micro-batch: what the network gave, what was asked, the loss, and how many images.
+
+    `predictions`: what `Task.postprocess` made of the outputs; None in training.
+    """
 
     outputs: Any
     targets: Any
     loss: LossOutput
     images: int
     training: bool = False
+    predictions: Any = None
 
 
 class Metric(Protocol):
@@ -44,6 +49,11 @@ class Metric(Protocol):
     def result(self, states: Sequence[Any]) -> Value:
         """The value over states of all ranks, and of ranks before a resume."""
         ...
+
+
+def with_unit(name: str) -> str:
+    """The name of a value as people see it."""
+    return f"{name} (%)" if name.startswith(PERCENT) else name
 
 
 def build_metrics(names: Sequence[str], stats: StatsOptions | None = None) -> dict[str, Metric]:

@@ -11,7 +11,7 @@ from typing import Any
 from config.foreign import ForeignError, foreign
 from engine.kinds import OBSERVERS
 from engine.settings import CommonOptions
-from engine.task import Example
+from engine.task import Example, Report
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ class EvaluationRecord:
     best: bool = False
     best_metric: float | None = None
     examples: tuple[Example, ...] = ()
+    reports: tuple[Report, ...] = ()
 
 
 class Observer:

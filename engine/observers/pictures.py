@@ -14,9 +14,11 @@ from matplotlib.figure import Figure
 
 from config.registry import NoOptions
 from engine.kinds import OBSERVERS
+from engine.metrics.metric import with_unit
 from engine.observers.observer import EvaluationRecord, Observer
 from engine.task import Example
 
+BEST = "best"  # reports on checkpoint_best.pt
 SECONDS_BETWEEN = 30.0  # drawing takes about a second, which short epochs cannot spare
 
 
@@ -35,11 +37,20 @@ class Pictures(Observer):
             for name, value in record.metrics.items():
                 self._lines.setdefault(name, {}).setdefault(record.stage, {})[record.epoch] = value
         self._examples = record.examples or self._examples
+        self._write_reports(record)
         if time.monotonic() - self._drawn_at > SECONDS_BETWEEN:
             self._draw()
 
     def on_end(self, summary: dict[str, Any]) -> None:
         self._draw()
+
+    def _write_reports(self, record: EvaluationRecord) -> None:
+        """Those of the best checkpoint, in a folder beside it; of an evaluation with its results."""
+        if record.stage == "Eval" or (record.stage == "Val" and record.best):
+            folder = self._folder / ("" if record.stage == "Eval" else BEST)
+            for report in record.reports:
+                folder.mkdir(exist_ok=True)
+                report.write(folder)
 
     def _draw(self) -> None:
         if self._lines:
@@ -70,7 +81,12 @@ def read_history(path: Path) -> Lines:
 
 
 def draw_curves(lines: Lines, path: Path) -> None:
-    """One panel per metric, one line per stage, over epochs (counted from 1)."""
+    """One panel per metric, one line per stage, over epochs (counted from 1).
+
+    Of a metric that has parts only the first value is drawn.
+    """
+    first = {metric.partition(".")[0]: metric for metric in reversed(lines)}
+    lines = {metric: lines[metric] for metric in lines if metric in first.values()}
     figure = Figure(figsize=(5.2 * len(lines), 3.8), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(lines), squeeze=False)[0]
@@ -86,18 +102,20 @@ def draw_curves(lines: Lines, path: Path) -> None:
                 ms=3,
                 label=names[stage],
             )
-        panel.set(xlabel="epoch", ylabel=f"{metric} (%)" if metric.startswith("top") else metric)
+        panel.set(xlabel="epoch", ylabel=with_unit(metric))
         panel.grid(alpha=0.3)
         panel.legend(frameon=False)
         panel.xaxis.get_major_locator().set_params(integer=True)
     _save(figure, path)
 
 
-def draw_examples(examples: tuple[Example, ...], path: Path) -> None:
-    """A grid of images with what the model says of each; titles of mistakes are red."""
-    columns = min(8, len(examples))
+def draw_examples(
+    examples: tuple[Example, ...], path: Path, *, columns: int = 8, side: float = 1.9
+) -> None:
+    """A grid of images, each `side` inches wide, with their titles; those of mistakes are red."""
+    columns = min(columns, len(examples))
     rows = math.ceil(len(examples) / columns)
-    figure = Figure(figsize=(1.9 * columns, 2.35 * rows), layout="constrained")
+    figure = Figure(figsize=(side * columns, (side + 0.45) * rows), layout="constrained")
     FigureCanvasAgg(figure)
     panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
     for panel in panels:

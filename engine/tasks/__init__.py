@@ -1,5 +1,5 @@
 """Tasks. Importing this package registers them."""
 
-from engine.tasks import classification
+from engine.tasks import classification, detection
 
-__all__ = ["classification"]
+__all__ = ["classification", "detection"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +16,7 @@ from config.errors import UserError
 from config.registry import NoOptions
 from cvnets.weights.preprocessing import Preprocessing
 from data.kinds import CLASSIFICATION_DATASETS, SAMPLERS
-from data.loader import Source
+from data.loader import Source, stack
 from data.sample import Batch, SampleKey
 from data.sampler.plan import Size
 from data.transforms.classification import (
@@ -22,8 +25,9 @@ from data.transforms.classification import (
     evaluation_extents,
 )
 from engine.classifier import build_classifier
+from engine.drawing import draw_caption
 from engine.kinds import TASKS
-from engine.pretrained import PRETRAINED, load_pretrained
+from engine.pretrained import load_pretrained
 from engine.recipe import Recipe
 from engine.task import Example, Task
 from loss_fn.kinds import CLASSIFICATION_LOSSES
@@ -40,6 +44,25 @@ class Classified:
         """The likeliest class."""
         return next(iter(self.probabilities))
 
+    def top(self) -> dict[str, float]:
+        """The five likeliest classes."""
+        return dict(islice(self.probabilities.items(), 5))
+
+    def text(self, min_score: float) -> str:
+        """The likeliest classes in one line, however sure they are: the first one is the answer."""
+        return ", ".join(f"{name} {probability:.1%}" for name, probability in self.top().items())
+
+    def rows(self, number: int, name: str) -> list[dict[str, Any]]:
+        """One JSON object for the image called `name`."""
+        label = self.label
+        sure = self.probabilities[label]
+        return [{"file_name": name, "label": label, "probability": sure, "top": self.top()}]
+
+    def draw(self, image: npt.NDArray[np.uint8], min_score: float) -> npt.NDArray[np.uint8]:
+        """A copy of the image, uint8 [H, W, 3] RGB, with the likeliest class written on it."""
+        text = f"{self.label} {self.probabilities[self.label]:.0%}"
+        return draw_caption(image, text, self.label)
+
 
 @TASKS.register("classification")
 class Classification(Task):
@@ -50,12 +73,8 @@ class Classification(Task):
 
     def build_source(self, split: str) -> Source:
         """A folder per class; all splits must have the same classes, as many as the model."""
-        data = self.recipe.dataset
-        root = (
-            data.root_test or data.root_val if split == "test" else getattr(data, f"root_{split}")
-        )
-        known_as = "val" if split == "test" and not data.root_test else split
-        dataset = CLASSIFICATION_DATASETS.build(data, root=root, split=known_as)
+        root, known_as = self.split_root(split)
+        dataset = CLASSIFICATION_DATASETS.build(self.recipe.dataset, root=root, split=known_as)
         self._check_classes(dataset.classes, known_as)
         training = split == "train"
         transform = TrainingTransform if training else EvaluationTransform
@@ -99,7 +118,7 @@ class Classification(Task):
             )
         model = build_classifier(self.recipe.model, classes)
         if section.pretrained and not self.resumed:
-            self.weights = load_pretrained(model, self, PRETRAINED, section.pretrained)
+            self.weights = load_pretrained(model, self, self.pretrained, section.pretrained)
         return model
 
     def preprocessing(self) -> Preprocessing:
@@ -118,19 +137,23 @@ class Classification(Task):
         loss: nn.Module = CLASSIFICATION_LOSSES.build(self.recipe.loss.classification)
         return loss
 
-    def predict(self, model: nn.Module, image: npt.NDArray[np.uint8]) -> Classified:
-        """The classes of the image as evaluation sees it: resized and cropped."""
+    def predict(
+        self, model: nn.Module, images: Sequence[npt.NDArray[np.uint8]]
+    ) -> list[Classified]:
+        """The classes of the images as evaluation sees them: resized and cropped."""
         base = self._base()
+        key = SampleKey(0, base.height, base.width, 0)
         transform = EvaluationTransform(self.recipe.image_augmentation)
-        sample = transform(image, 0, SampleKey(0, base.height, base.width, 0))
+        pixels = stack([transform(image, 0, key).image for image in images])
         device = next(model.parameters()).device
-        probabilities = model(self.scale(sample.image[None].to(device)))[0].float().softmax(0)
-        return Classified(
-            {
-                self.class_names[index]: float(probabilities[index])
-                for index in probabilities.argsort(descending=True).tolist()
-            }
-        )
+        probabilities = model(self.scale(pixels.to(device))).float().softmax(1).cpu()
+        names = self.class_names or [str(index) for index in range(probabilities.shape[1])]
+        return [
+            Classified(
+                {names[index]: float(row[index]) for index in row.argsort(descending=True).tolist()}
+            )
+            for row in probabilities
+        ]
 
     def _base(self) -> Size:
         """The image size of evaluation."""
@@ -138,9 +161,9 @@ class Classification(Task):
         base: Size = SAMPLERS.build(section, batch_size=batch).base
         return base
 
-    def example(self, batch: Batch, outputs: Tensor, place: int) -> Example:
+    def example(self, batch: Batch, predictions: Tensor, place: int) -> Example:
         """The image with its class and probability, and the right class if it is another."""
-        probability = outputs[place].float().softmax(0)
+        probability = predictions[place].float().softmax(0)
         guess, label = int(probability.argmax()), int(batch.targets[place])
         title = f"{self.class_names[guess]} {float(probability[guess]):.0%}"
         title += "" if guess == label else f"\nis {self.class_names[label]}"

@@ -28,6 +28,23 @@ ROWS = [
     ("sampler.bs.num_repeats", 3, ("sampler.num_repeats",), 3),
     ("sampler.vbs.num_repeats", 4, ("sampler.num_repeats",), 4),
     ("common.finetune_imagenet1k", "w.pt", ("common.finetune",), "w.pt"),
+    (
+        "model.detection.ssd.anchors_aspect_ratio",
+        [[2], [2], [2, 3], [2], [2], [3]],
+        ("anchor_generator.ssd.aspect_ratios",),
+        ((2.0,), (2.0,), (2.0, 3.0), (2.0,), (2.0,), (3.0,)),
+    ),
+    (
+        "model.detection.ssd.output_strides",
+        [8, 16, 32, 64, 128, -1],
+        ("anchor_generator.ssd.output_strides",),
+        (8, 16, 32, 64, 128, -1),
+    ),
+    ("model.detection.ssd.min_box_size", 0.2, ("anchor_generator.ssd.min_scale_ratio",), 0.2),
+    ("model.detection.ssd.max_box_size", 0.9, ("anchor_generator.ssd.max_scale_ratio",), 0.9),
+    ("model.detection.ssd.center_variance", 0.3, ("matcher.ssd.center_variance",), 0.3),
+    ("model.detection.ssd.size_variance", 0.4, ("matcher.ssd.size_variance",), 0.4),
+    ("model.detection.ssd.iou_threshold", 0.6, ("matcher.ssd.iou_threshold",), 0.6),
 ]
 WITHOUT_EFFECT = {
     "ddp.enable": True,
@@ -38,10 +55,13 @@ WITHOUT_EFFECT = {
     "ddp.dist_port": 30786,
     "common.bolt_logging": True,
     "model.layer.conv_weight_std": 0.01,
+    "model.detection.replace_stride_with_dilation": True,
+    "evaluation.detection.save_overlay_boxes": True,
 }
 VALUES = {
     ("loss.classification.name", "label_smoothing"): "cross_entropy",
     ("model.normalization.name", "sbn"): "sync_batch_norm",
+    ("stats.checkpoint_metric", "coco_map"): "coco_map.bbox",
 }
 
 
@@ -84,12 +104,13 @@ def test_an_old_key_is_read_as_the_new_one(old, given, new, value, tmp_path):
 @pytest.mark.parametrize(("old", "given", "new", "value"), ROWS)
 def test_the_key_of_today_wins(old, given, new, value, tmp_path):
     mine = {"stats.train": ["top1"], "stats.val": ["top1"], "common.finetune": "mine.pt"}
+    mine |= {"anchor_generator.ssd.aspect_ratios": [[3], [3], [3], [3], [3], [3]]}
+    mine |= {"anchor_generator.ssd.output_strides": [16, 32, 64, 128, 256, 512]}
     todays = {key: mine.get(key, 0 if "smoothing" in key else 1) for key in new}
     for order in ({old: given} | todays, todays | {old: given}):
         recipe = load_recipe(order)
-        for key, wanted in todays.items():
-            wanted = tuple(wanted) if isinstance(wanted, list) else wanted
-            assert value_of(recipe, key) == wanted
+        for key in todays:
+            assert value_of(recipe, key) == value_of(load_recipe(todays), key)
         ignored = " and ".join(f"ignored, {key} is given" for key in new)
         assert recipe.notes == (f"python: old key {old}: {ignored}",)
 
@@ -105,7 +126,8 @@ def test_a_key_without_effect_is_named_and_ignored(old, given):
 @pytest.mark.parametrize(("old", "new"), VALUES.items())
 def test_an_old_value_is_read_as_the_new_one(old, new):
     key, given = old
-    recipe = load_recipe(None, [f"{key}={given}"])
+    measured = ["stats.val=coco_map,loss", "stats.checkpoint_metric_max=true"]
+    recipe = load_recipe(None, [f"{key}={given}", *(measured if key.startswith("stats.") else ())])
     assert value_of(recipe, key) == new
     assert recipe.notes == (f"command line: old value {key}={given} read as {new}",)
 

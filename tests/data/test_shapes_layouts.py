@@ -1,5 +1,6 @@
 """The generated data set on disk: the files of each layout, their encodings, refusals."""
 
+import collections
 import json
 import re
 from pathlib import Path
@@ -73,6 +74,9 @@ def test_coco(written, split, count):
         box = cv2.boundingRect(mask)
         assert annotation["bbox"] == pytest.approx(box, abs=1)
         assert isinstance(annotation["segmentation"], dict) == bool(annotation["iscrowd"])
+    objects = collections.Counter(a["image_id"] for a in coco.anns.values() if not a["iscrowd"])
+    assert 3 <= min(objects.values()) <= max(objects.values()) <= 10
+    assert len(objects) == count - 1
     assert sum(annotation["iscrowd"] for annotation in coco.anns.values()) == count // 8
     assert len({annotation["image_id"] for annotation in coco.anns.values()}) < count
 

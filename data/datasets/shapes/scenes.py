@@ -19,7 +19,6 @@ SCENE_SIZE = 320
 
 _SIDE = (0.08, 0.6)  # side of an object, as a share of the image's shorter side
 _LEAST_SIDE = 12.0  # pixels: in small images the smallest objects would be unreadable
-_OBJECTS = 6  # at most
 _OVERLAPPING = 0.4  # share of the objects that are put onto an earlier one
 _OVERLAP = (0.04, 0.4)  # share of the smaller object's area that lies in the larger one
 _VISIBLE = 0.7  # every object shows at least this share of its area
@@ -33,12 +32,14 @@ _EMPTY_PERIOD, _EMPTY_PHASE = 16, 10  # one in sixteen is empty
 class Style:
     """What a layout has in its scenes.
 
-    Crowds and empty scenes come at fixed indices, so that small sets have them too. `grounds`
-    are the kinds of background texture, `ground_strength` the range of their strength (0..255).
+    Crowds and empty scenes come at fixed indices, so that small sets have them too. `objects` is
+    the range of their number, besides crowds and in scenes that are not empty. `grounds` are the
+    kinds of background texture, `ground_strength` the range of their strength (0..255).
     """
 
     crowds: bool
     empties: bool
+    objects: tuple[int, int] = (1, 6)
     grounds: tuple[str, ...] = textures.KINDS
     ground_strength: tuple[float, float] = (4.0, 12.0)
 
@@ -79,7 +80,10 @@ def scene(seed: int, split: str, index: int, style: Style, size: int = SCENE_SIZ
         return stage.scene()
     if style.crowds and index % _CROWD_PERIOD == _CROWD_PHASE:
         stage.add_crowd()
-    for _ in range(1 + rng.integers(_OBJECTS)):
+    least, most = style.objects
+    for _ in range(least + rng.integers(most - least + 1)):
+        stage.add_object()
+    while stage.objects < least:  # not every one found a place
         stage.add_object()
     return stage.scene()
 
@@ -102,6 +106,11 @@ class _Stage:
         self.wholes: list[Mask] = []
         self.colours: list[textures.Floats] = []
         self.facts: list[tuple[int, bool, float]] = []  # label, crowd, side
+
+    @property
+    def objects(self) -> int:
+        """How many there are, crowds apart."""
+        return sum(not crowd for _, crowd, _ in self.facts)
 
     def scene(self) -> Scene:
         """Finish the image."""

@@ -1,0 +1,1 @@
+"""What `cvnets check RECIPE` looks at before a training: the data, and whether all fits them."""
