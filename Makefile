@@ -39,7 +39,7 @@ demo: install
 demo-detection: install
 	test -f results/demo/checkpoint_best.pt || $(MAKE) demo
 	test -d results/shapes_coco || \
-		$(RUN)cvnets" shapes --layout coco --out results/shapes_coco --train 1000 --val 250
+		$(RUN)cvnets" shapes --layout coco --out results/shapes_coco --train 3000 --val 250
 	$(RUN)cvnets" train demo/detection
 	$(RUN)cvnets" eval results/demo_detection/checkpoint_ema_best.pt
 

@@ -10,7 +10,7 @@ from torchvision.ops import nms
 
 from cvnets.boxes.output import Detections
 
-_GROWTH = 4  # how much further the next attempt looks
+_GROWTH = 4  # of the anchors that the next attempt looks at
 _REACH = 1000.0  # images; boxes that reach further are cut off there when they are compared
 
 
@@ -35,8 +35,8 @@ def select(scores: Tensor, boxes: Tensor, limits: Limits) -> list[Detections]:
 
 
 def _select(scores: Tensor, boxes: Tensor, limits: Limits, reach: int) -> list[Detections]:
-    """First among the candidates as good as the `reach` best anchors; for the images where these
-    do not yield enough, among more.
+    """First among the candidates that are better than all but the `reach` best anchors; for images
+    where these do not yield enough, among more.
 
     Suppression goes from the best to the worst, so what it keeps of the best candidates is what it
     keeps of all.
@@ -44,8 +44,8 @@ def _select(scores: Tensor, boxes: Tensor, limits: Limits, reach: int) -> list[D
     best = scores[..., 1:].amax(dim=-1)
     bounds = torch.full_like(best[:, 0], limits.threshold)
     if reach < best.shape[1]:
-        bounds = bounds.maximum(best.topk(reach, dim=1).values[:, -1])
-    found = _suppress(*_candidates(scores, best, bounds, limits), boxes, limits)
+        bounds = bounds.maximum(best.topk(reach + 1, dim=1).values[:, -1])
+    found = _suppress(*_candidates(scores, best, bounds, limits.per_class), boxes, limits)
     cut = (bounds > limits.threshold).tolist()
     short = [
         image
@@ -60,15 +60,15 @@ def _select(scores: Tensor, boxes: Tensor, limits: Limits, reach: int) -> list[D
 
 
 def _candidates(
-    scores: Tensor, best: Tensor, bounds: Tensor, limits: Limits
+    scores: Tensor, best: Tensor, bounds: Tensor, per_class: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Image, anchor, label and score of what is above the threshold and not below its bound.
+    """Image, anchor, label and score of the `per_class` best of each class above an image's bound.
 
     Sorted by image, and in it from the best to the worst.
     """
-    image, anchor = ((best > limits.threshold) & (best >= bounds[:, None])).nonzero(as_tuple=True)
+    image, anchor = (best > bounds[:, None]).nonzero(as_tuple=True)
     rows = scores[image, anchor]
-    good = (rows > limits.threshold) & (rows >= bounds[image, None])
+    good = rows > bounds[image, None]
     good[:, 0] = False
     row, label = good.nonzero(as_tuple=True)
     image, anchor, score = image[row], anchor[row], rows[row, label]
@@ -83,7 +83,7 @@ def _candidates(
     places = torch.arange(len(group), device=group.device)
     rank = torch.empty_like(group)
     rank[order] = places - torch.searchsorted(grouped, grouped)
-    kept = rank < limits.per_class
+    kept = rank < per_class
     return image[kept], anchor[kept], label[kept], score[kept]
 
 

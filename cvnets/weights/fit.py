@@ -143,6 +143,11 @@ def fit(
     lacking = [key for key in own if key not in state and key not in anew]
     unknown = [key for key in state if key not in own]
     if not same:
+        if any(f"encoder.{key}" in own for key in state):
+            raise UserError(
+                f"{path}: holds a classifier, whose entries are those of the backbone here; give it as "
+                "model.classification.pretrained"
+            )
         raise UserError(
             f"{path}: none of its {len(state)} entries is in this network of {len(own)} "
             f"(file: {_few(state)}; here: {_few(own)}): the file belongs to another network"

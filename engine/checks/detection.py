@@ -56,7 +56,7 @@ def samples(task: Task, source: Source, path: Path) -> Finding:
             shown += [_drawn(task, source, batch, place) for place in range(len(batch))]
             if len(shown) >= SAMPLES:
                 break
-    draw_examples(tuple(shown[:SAMPLES]), path, columns=4, side=3.5)
+    draw_examples(tuple(shown[:SAMPLES]), path)
     line = f"{len(shown[:SAMPLES])} images as training sees them, with their objects: {path}"
     return Finding("Samples", (line,), tuple(unreadable), {"picture": path.name})
 

@@ -278,6 +278,16 @@ def test_the_later_of_two_objects_gets_the_anchor():
         assert found[0, 1025] == [label for label in labels if label][-1]
 
 
+def test_the_denominator_is_larger_by_1e_5():
+    """Of two anchors exactly on an object of that area the first is claimed, the second halved."""
+    side = 1e-5**0.5
+    anchors = torch.tensor([[0.5, 0.5, side, side]] * 2, dtype=torch.float64)
+    boxes = box_convert(anchors[None, :1], "cxcywh", "xyxy")
+    for threshold, expected in ((0.499, [3, 3]), (0.501, [3, 0])):
+        matcher = SSDMatcher(SSDMatcherOptions(iou_threshold=threshold))
+        assert matcher.match(boxes, torch.tensor([[3]]), anchors)[0].tolist() == [expected]
+
+
 @pytest.mark.parametrize("box", [[0.0, 0.0, 0.0, 0.0], [0.3, 0.3, 0.3, 0.6]])
 @pytest.mark.parametrize("label", [0, 4])
 def test_regressions_are_finite_whatever_the_rows_hold(box, label):
@@ -409,23 +419,25 @@ def test_selection_agrees_with_torchvision(spread):
         torch.testing.assert_close(ours.boxes, theirs["boxes"])
 
 
-def test_classes_do_not_suppress_each_other_wherever_boxes_are():
-    boxes = torch.tensor(
-        [[[-3.0, -3.0, -2.0, -2.0], [2.0, 2.0, 3.0, 3.0], [-3.0, -3.0, -2.0, -2.0]]]
-    )
-    scores = torch.tensor([[[0.2, 0.8, 0.0], [0.3, 0.0, 0.7], [0.1, 0.3, 0.6]]])
+@pytest.mark.parametrize("shift", [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 100.0, 1001.0, 2001.0])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_classes_do_not_suppress_each_other_wherever_boxes_are(shift, sign):
+    boxes = torch.tensor([[[0.0, 0.0, 1.0, 1.0]] * 3])
+    boxes[0, 1] += sign * shift
+    scores = torch.tensor([[[0.2, 0.8, 0.0], [0.3, 0.0, 0.7], [0.4, 0.6, 0.0]]])
     (found,) = select(scores, boxes, Limits(0.1, 10, 10, 0.5))
-    assert found.labels.tolist() == [1, 2, 2]
-    assert found.scores.tolist() == pytest.approx([0.8, 0.7, 0.6])
+    assert found.labels.tolist() == [1, 2]
+    assert found.scores.tolist() == pytest.approx([0.8, 0.7])
 
 
-def test_boxes_without_end_do_no_harm():
-    scores = torch.tensor([[[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]]])
-    boxes = torch.tensor(
-        [[[0.1, 0.1, 0.3, 0.3], [-math.inf] * 2 + [math.inf] * 2, [0.1, 0.1, 0.3, 0.3]]]
-    )
+@pytest.mark.parametrize("end", [1e30, math.inf])
+def test_boxes_without_end_are_compared_like_others(end):
+    """One of class 1 goes; those of class 2 stay, for the other one lies elsewhere."""
+    boxes = torch.tensor([[[-end, -end, end, end]] * 3 + [[0.1, 0.1, 0.3, 0.3]]])
+    scores = torch.tensor([[[0.1, 0.9, 0.0], [0.2, 0.8, 0.0], [0.3, 0.0, 0.7], [0.4, 0.0, 0.6]]])
     (found,) = select(scores, boxes, Limits(0.1, 10, 10, 0.5))
-    assert found.scores.tolist() == pytest.approx([0.9, 0.8])
+    assert found.scores.tolist() == pytest.approx([0.9, 0.7, 0.6])
+    assert torch.equal(found.boxes[0], boxes[0, 0])
 
 
 def test_nothing_found():
@@ -436,7 +448,8 @@ def test_nothing_found():
 
 
 def test_the_threshold_itself_is_left_out():
-    scores = torch.tensor([[[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]]])
-    boxes = torch.tensor([[[0.0, 0.0, 0.1, 0.1], [0.5, 0.5, 0.6, 0.6]]])
+    scores = torch.tensor([[[0.5, 0.25, 0.25], [0.0, 0.75, 0.25], [0.0, 0.5, 0.5]]])
+    corners = torch.tensor([0.0, 0.3, 0.6])[:, None].expand(-1, 2)
+    boxes = torch.cat((corners, corners + 0.1), dim=1)[None]
     (found,) = select(scores, boxes, Limits(0.25, 5, 5, 0.5))
-    assert found.scores.tolist() == [0.5, 0.5] and found.labels.tolist() == [1, 2]
+    assert found.scores.tolist() == [0.75, 0.5, 0.5] and found.labels.tolist() == [1, 1, 2]

@@ -108,7 +108,7 @@ class SSDAnchors:
 
     def _make(self, sizes: Sizes, dtype: torch.dtype, device: torch.device) -> Tensor:
         # A tensor made in inference mode could not serve a training later.
-        with torch.inference_mode(False), torch.device("cpu"):
+        with torch.inference_mode(False):
             levels = zip(sizes, self.shapes, strict=True)
             anchors = torch.cat([_grid(size, shapes) for size, shapes in levels])
             return (anchors.clamp(0.0, 1.0) if self.clip else anchors).to(device, dtype)
@@ -131,11 +131,11 @@ def _shapes(options: SSDAnchorOptions) -> tuple[tuple[tuple[float, float], ...],
 
 
 def _grid(size: tuple[int, int], shapes: Sequence[tuple[float, float]]) -> Tensor:
-    """The anchors of one level, float64 [height * width * shapes, 4]."""
-    height, width = size
-    down = (torch.arange(height, dtype=torch.float64) + 0.5) / height
-    across = (torch.arange(width, dtype=torch.float64) + 0.5) / width
+    """The anchors of one level, float64 [height * width * shapes, 4], on the CPU in any context."""
+    down, across = (
+        (torch.arange(side, dtype=torch.float64, device="cpu") + 0.5) / side for side in size
+    )
     cy, cx = torch.meshgrid(down, across, indexing="ij")
     centers = torch.stack((cx, cy), dim=-1).reshape(-1, 1, 2).expand(-1, len(shapes), -1)
-    sides = torch.tensor(shapes, dtype=torch.float64).expand_as(centers)
+    sides = torch.tensor(shapes, dtype=torch.float64, device="cpu").expand_as(centers)
     return torch.cat((centers, sides), dim=-1).reshape(-1, 4)
