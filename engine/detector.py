@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
-
 from config.errors import UserError
 from cvnets.kinds import ANCHOR_GENERATORS, DETECTORS, MATCHERS
 from cvnets.layers.norm import freeze_batch_norms

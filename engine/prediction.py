@@ -206,7 +206,7 @@ def _draw(path: Path, found: Prediction, image: Pixels, min_score: float) -> Non
     suffix = path.suffix.lower()
     drawn = found.draw(image, min_score)
     _, content = cv2.imencode(ENCODED_AS.get(suffix, suffix), drawn[:, :, ::-1])
-    _make_folder(path.parent)
+    make_folder(path.parent)
     write_atomically(path, lambda file: file.write(content.tobytes()))
 
 
@@ -238,7 +238,7 @@ def picture_paths(
     return paths
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Create a folder if it is not there, with those around it. UserError if that fails."""
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -258,7 +258,7 @@ def json_list(path: Path, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
 
     The file appears whole, and until then its rows wait on the disk, not in memory.
     """
-    _make_folder(path.parent)
+    make_folder(path.parent)
     with _writing(path):
         rows = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 - it outlives this block
     with rows:

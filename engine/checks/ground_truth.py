@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
 from torchvision.ops import box_convert, box_iou
 
 from cvnets.boxes.output import Detections
+from cvnets.models.dense import Detector
 from data.datasets.detection.objects import Objects, Truth
 from data.loader import Loader, Source
 from data.sample import Batch
@@ -44,13 +44,13 @@ OTHER = "objects are evaluated with another box or class than they are learned w
 TOO_MANY = f"some images have more than the {COUNTED} objects of a class that the official evaluation counts"
 
 
-class Oracle(nn.Module):
+class Oracle(Detector):
     """Stands in for the network: finds all objects of the targets, and is sure of them."""
 
-    def postprocess(self, targets: dict[str, Tensor]) -> list[Detections]:
-        """What a detector gives: boxes in shares of the image, scores and labels of each image."""
+    def postprocess(self, output: Any) -> list[Detections]:
+        """Targets in the place of an output -> boxes in shares of the image, scores and labels."""
         found = []
-        for boxes, labels in zip(targets["boxes"], targets["labels"], strict=True):
+        for boxes, labels in zip(output["boxes"], output["labels"], strict=True):
             there = labels > 0
             found.append(Detections(boxes[there], torch.ones(int(there.sum())), labels[there]))
         return found

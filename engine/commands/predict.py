@@ -30,12 +30,20 @@ def run(words: list[str]) -> int:
             "cvnets predict: weights and images are needed, e.g. cvnets predict "
             "checkpoint_best.pt photos"
         )
-    _check_targets(own)
+    _check_targets(own, images)
     start_logging(RecipeArguments(quiet=own.quiet, verbose=own.verbose))
-    from engine.prediction import find_images, json_list, picture_paths, predict_files
+    from engine.prediction import (
+        find_images,
+        json_list,
+        make_folder,
+        picture_paths,
+        predict_files,
+    )
 
     files = find_images(images)
     pictures = picture_paths(files, own.save_images) if own.save_images else None
+    if own.save_images:
+        make_folder(own.save_images)  # if that fails, then before the network is loaded
     predictor = _predictor(weights, own.recipe, overrides)
     outcomes = predict_files(
         predictor, files, own.batch, pictures=pictures, min_score=own.min_score
@@ -115,14 +123,20 @@ def _is_override(word: str) -> bool:
     return bool(equals) and dotted and not os.path.exists(word)
 
 
-def _check_targets(own: argparse.Namespace) -> None:
-    """Nothing that is there already is replaced unless the user says so."""
+def _check_targets(own: argparse.Namespace, images: Sequence[str]) -> None:
+    """Nothing that is there already is replaced unless the user says so, and no picture lands among
+    what the next call would read."""
     if own.json is not None:
         if own.json.suffix != ".json":
             raise UserError(f"--json {own.json}: a name that ends in .json is expected")
         if own.json.exists() and not own.overwrite:
             raise UserError(f"--json: {own.json} is there already; {OR_OVERWRITE}")
     folder = own.save_images
+    for word in images if folder is not None else ():
+        if Path(word).is_dir() and folder.resolve().is_relative_to(Path(word).resolve()):
+            raise UserError(
+                f"--save-images: {folder} lies in {word}, which is searched for images; choose another folder"
+            )
     if folder is not None and folder.exists():
         if not folder.is_dir():
             raise UserError(f"--save-images: {folder} is no folder; choose another name")

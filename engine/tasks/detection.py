@@ -99,8 +99,8 @@ class Detection(Task):
         if asked is not None and asked != found + 1:
             raise UserError(
                 f"model.detection.n_classes: {asked} in the recipe, but dataset.root_{split} has "
-                f"{found} categories and the background counts as well; set it to {found + 1} or "
-                "leave it out"
+                f"{found} categories and the background counts as well; set it to {found + 1}, "
+                "or to null to count them"
             )
         if self.categories is not None and self.categories != categories:
             raise UserError(

@@ -211,7 +211,7 @@ def test_a_report_counts_and_gives_three_examples(tmp_path):
         "[-1.5, 0, 9, 9]",
         "1 box lies outside of its image and is dropped, e.g. annotation 32 of 5.png [99, 0, 1, 1]",
         "1 box has no width or height and is dropped, e.g. annotation 31 of 5.png [1, 1, 0, 3]",
-        "1 box of a crowd is left out of training, e.g. annotation 30 of 9.png [10, 5, 20, 10]",
+        "1 box of a crowd is ignored in training and evaluation, e.g. annotation 30 of 9.png [10, 5, 20, 10]",
     ]
     objects = ours.load(2)[1]
     assert (len(objects.boxes), objects.truth.crowd.tolist()) == (0, [True])

@@ -231,7 +231,7 @@ def test_frozen_batch_norms_do_not_change(detection_recipe, tmp_path):
         (
             {"model.detection.n_classes": 8},
             "model.detection.n_classes: 8 in the recipe, but dataset.root_train has 8 categories and "
-            "the background counts as well; set it to 9 or leave it out",
+            "the background counts as well; set it to 9, or to null to count them",
         ),
         (
             {"stats.train": ["loss", "coco_map"]},

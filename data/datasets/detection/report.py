@@ -26,7 +26,10 @@ _DEGENERATE = (
     "box has no width or height and is dropped",
     "boxes have no width or height and are dropped",
 )
-_CROWDS = ("box of a crowd is left out of training", "boxes of crowds are left out of training")
+_CROWDS = (
+    "box of a crowd is ignored in training and evaluation",
+    "boxes of crowds are ignored in training and evaluation",
+)
 
 
 class Example(NamedTuple):
