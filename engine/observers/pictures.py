@@ -19,7 +19,7 @@ from engine.observers.observer import EvaluationRecord, Observer
 from engine.task import Example
 
 BEST = "best"  # reports on checkpoint_best.pt
-SMALL = 128  # pixels: wider images are drawn larger
+SMALL = 80  # pixels: wider images are drawn larger
 SECONDS_BETWEEN = 30.0  # drawing takes about a second, which short epochs cannot spare
 
 
@@ -112,7 +112,8 @@ def draw_curves(lines: Lines, path: Path) -> None:
 
 def draw_examples(examples: tuple[Example, ...], path: Path) -> None:
     """A grid of images with their titles; those of mistakes are red."""
-    columns, side = (8, 1.9) if examples[0].image.shape[1] <= SMALL else (4, 3.5)
+    widest = max(example.image.shape[1] for example in examples)
+    columns, side = (8, 1.9) if widest <= SMALL else (4, 3.5)
     columns = min(columns, len(examples))
     rows = math.ceil(len(examples) / columns)
     figure = Figure(figsize=(side * columns, (side + 0.45) * rows), layout="constrained")
