@@ -133,7 +133,7 @@ def _check_targets(own: argparse.Namespace, images: Sequence[str]) -> None:
             raise UserError(f"--json: {own.json} is there already; {OR_OVERWRITE}")
     folder = own.save_images
     for word in images if folder is not None else ():
-        if Path(word).is_dir() and folder.resolve().is_relative_to(Path(word).resolve()):
+        if Path(word).is_dir() and Path(word).resolve() in folder.resolve().parents:
             raise UserError(
                 f"--save-images: {folder} lies in {word}, which is searched for images; choose another folder"
             )
