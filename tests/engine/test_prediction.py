@@ -381,7 +381,7 @@ def test_an_image_is_never_replaced(classifier, photos, tmp_path, capsys):
     assert content(photos) == before
     # beside them is allowed, and once it is there its pictures are images of the folder, too
     out = photos / "out"
-    assert predict(classifier, photos, PLUGIN, "--save-images", out) == 0
+    assert predict(classifier, photos, PLUGIN, "--save-images", out) == 2
     assert predict(classifier, photos, PLUGIN, "--save-images", out, "--overwrite") == 2
 
 
