@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 from torch import Tensor
-from torchvision.ops import box_convert
 
 from config.options import Options
-from cvnets.boxes.coding import Variances, decode, encode
+from cvnets.boxes.coding import Variances, decode, encode, to_centers, to_corners
 from cvnets.kinds import MATCHERS
 
 _NOTHING = -1.0  # overlap with a row of padding: below that with any object
@@ -57,14 +56,14 @@ class SSDMatcher:
         says; of two that claim the same one the later gets it.
         """
         boxes = boxes.to(anchors.dtype)
-        corners = box_convert(anchors, "cxcywh", "xyxy")
+        corners = to_corners(anchors)
         at_a_time = _AT_A_TIME.get(boxes.device.type, _AT_A_TIME_ELSEWHERE)
         images = max(1, at_a_time // (labels.shape[1] * len(anchors)))
         groups = zip(torch.split(boxes, images), torch.split(labels > 0, images), strict=True)
         parts = [self._owners(some, are_objects, corners) for some, are_objects in groups]
         owners, answers = (torch.cat(part) for part in zip(*parts, strict=True))
         found = torch.where(answers, labels.long().gather(1, owners), 0)
-        centered = box_convert(boxes, "xyxy", "cxcywh")
+        centered = to_centers(boxes)
         owned = centered.gather(1, owners[..., None].expand(-1, -1, 4))
         return found, encode(owned, anchors, self.variances)
 
@@ -86,7 +85,7 @@ class SSDMatcher:
 
         They may reach outside of the image.
         """
-        return box_convert(decode(regressions, anchors, self.variances), "cxcywh", "xyxy")
+        return to_corners(decode(regressions, anchors, self.variances))
 
 
 def _overlaps(boxes: Tensor, anchors: Tensor) -> Tensor:

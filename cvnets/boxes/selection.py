@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.ops import nms
 
 from cvnets.boxes.output import Detections
 
@@ -91,6 +90,8 @@ def _suppress(
     image: Tensor, anchor: Tensor, label: Tensor, score: Tensor, boxes: Tensor, limits: Limits
 ) -> list[Detections]:
     """Greedy suppression within each class of each image."""
+    from torchvision.ops import nms  # here: `import cvnets` stays light
+
     corners = boxes[image, anchor]
     # Classes are moved apart. Float64 (where there is one) keeps the overlaps exact meanwhile.
     exact = torch.float32 if boxes.device.type == "mps" else torch.float64

@@ -175,7 +175,7 @@ def test_other_class_names_of_the_same_number_are_named(
     weights = {PRETRAINED: str(trained / "checkpoint_best.pt"), "common.run_label": "renamed"}
     with caplog.at_level("INFO"):
         train(load_recipe(small_recipe | data | weights))
-    assert "its classes have other names than the data" in caplog.text
+    assert "the classes are kept, but they have other names than in the data" in caplog.text
 
 
 # --- commands ------------------------------------------------------------------------------------
