@@ -9,15 +9,12 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 Pixels = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
-# has more scripts than PIL's own font, and is installed with matplotlib
-FONT = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
 
 
 def draw_boxes(
@@ -69,7 +66,11 @@ def _line_width(picture: Image.Image) -> int:
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(FONT, size)
+    import matplotlib  # here: it is slow, and most commands draw nothing
+
+    # has more scripts than PIL's own font, and is installed with matplotlib
+    path = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
+    return ImageFont.truetype(path, size)
 
 
 def _write(

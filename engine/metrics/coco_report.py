@@ -10,16 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from data.datasets.detection.categories import Categories
 from engine.checkpoint import write_atomically, write_text
+from engine.figures import new_figure, save_figure
 from engine.metrics.coco_evaluation import CocoEvaluation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLUMNS = {  # of per_class.csv -> the figures of CocoEvaluation
     "AP": "bbox",
@@ -73,16 +75,11 @@ class CocoReport:
         """
         write_atomically(folder / "detections.json", self._write_detections)
         write_text(folder / "per_class.csv", self._table())
-        figure = self.figure()
-        write_atomically(
-            folder / "precision_recall.png",
-            lambda file: figure.savefig(file, dpi=110, format="png"),
-        )
+        save_figure(self.figure(), folder / "precision_recall.png")
 
     def figure(self) -> Figure:
         """Precision over recall, of every class and the mean over them, at two overlaps."""
-        figure = Figure(figsize=(13, 4.6), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(13, 4.6)
         panels: Sequence[Axes] = figure.subplots(1, len(PANELS))
         for panel, (name, (threshold, title)) in zip(panels, PANELS.items(), strict=True):
             self._draw_curves(panel, name, threshold)

@@ -6,17 +6,17 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from config.registry import NoOptions
+from engine.figures import new_figure, save_figure
 from engine.kinds import OBSERVERS
 from engine.metrics.metric import with_unit
 from engine.observers.observer import EvaluationRecord, Observer
 from engine.task import Example
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 BEST = "best"  # reports on checkpoint_best.pt
 SMALL = 80  # pixels: wider images are drawn larger
@@ -88,8 +88,7 @@ def draw_curves(lines: Lines, path: Path) -> None:
     """
     first = {metric.partition(".")[0]: metric for metric in reversed(lines)}
     lines = {metric: lines[metric] for metric in lines if metric in first.values()}
-    figure = Figure(figsize=(5.2 * len(lines), 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(5.2 * len(lines), 3.8)
     panels = figure.subplots(1, len(lines), squeeze=False)[0]
     names = {"Train": "training", "Val": "validation", "Val_EMA": "validation, EMA"}
     for panel, (metric, stages) in zip(panels, lines.items(), strict=True):
@@ -107,7 +106,7 @@ def draw_curves(lines: Lines, path: Path) -> None:
         panel.grid(alpha=0.3)
         panel.legend(frameon=False)
         panel.xaxis.get_major_locator().set_params(integer=True)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_examples(examples: tuple[Example, ...], path: Path) -> None:
@@ -116,19 +115,11 @@ def draw_examples(examples: tuple[Example, ...], path: Path) -> None:
     columns, side = (8, 1.9) if widest <= SMALL else (4, 3.5)
     columns = min(columns, len(examples))
     rows = math.ceil(len(examples) / columns)
-    figure = Figure(figsize=(side * columns, (side + 0.45) * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(side * columns, (side + 0.45) * rows)
     panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
     for panel in panels:
         panel.axis("off")
     for panel, example in zip(panels, examples, strict=False):
         panel.imshow(example.image, interpolation="nearest")
         panel.set_title(example.title, fontsize=9, color="black" if example.right else "#c1121f")
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Write beside and rename, so that a viewer never sees half a picture."""
-    beside = path.with_name(f".{path.name}.tmp")
-    figure.savefig(beside, dpi=110, format="png")
-    beside.replace(path)
+    save_figure(figure, path)
