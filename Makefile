@@ -4,7 +4,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 RUN := PYTHONPATH="$(CURDIR)" "$(VENV)/bin/
-PARALLEL := -n auto --dist loadfile  # one process per CPU; the tests of a file stay together
+PARALLEL := -n auto --dist worksteal  # one process per CPU, all busy to the end
 
 .PHONY: install lint test test-slow demo demo-detection format clean
 

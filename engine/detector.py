@@ -44,6 +44,14 @@ def build_detector(
             f"model.detection.name: {section.detection.name} is no cvnets.models.dense.Detector; derive "
             "its class from it"
         )
-    if section.detection.freeze_batch_norm:
-        freeze_batch_norms(detector)
+    if not isinstance(getattr(detector, "encoder", None), ImageEncoder):
+        raise UserError(
+            f"model.detection.name: {section.detection.name} keeps no backbone; its class has to set "
+            "self.encoder to the encoder that it is given"
+        )
+    if section.detection.freeze_batch_norm and not freeze_batch_norms(detector):
+        raise UserError(
+            "model.detection.freeze_batch_norm: the network has no batch norm to freeze "
+            f"(model.normalization.name is {section.normalization.name}); set it to false"
+        )
     return detector

@@ -160,6 +160,7 @@ def _cross_checks(recipe: Recipe, wrong: Collection[str] = ()) -> list[Problem]:
         measured = ", ".join(dict.fromkeys(("loss", *stats.val)))
         text = f"{metric!r} is not measured (stats.val gives {measured}) - add it to stats.val"
         found.append((("stats.checkpoint_metric", "stats.val"), text))
+    found += _unfit_metrics(recipe)
     found += _wrong_direction(recipe)
     if common.resume and common.finetune:
         text = "cannot be given together with common.resume - leave one out"
@@ -170,6 +171,26 @@ def _cross_checks(recipe: Recipe, wrong: Collection[str] = ()) -> list[Problem]:
         for keys, text in found
         if not any(f"{other}.".startswith(f"{key}.") for key in keys for other in wrong)
     ]
+
+
+def _unfit_metrics(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
+    """Metrics that another task feeds, and a checkpoint metric that names a part that is not there."""
+    found: list[tuple[tuple[str, ...], str]] = []
+    task, (chosen, _, part) = task_name(recipe), recipe.stats.checkpoint_metric.partition(".")
+    for key in ("train", "val"):
+        for name in dict.fromkeys(getattr(recipe.stats, key)):
+            if name not in METRICS:
+                continue
+            metric = METRICS.build(recipe.stats, name=name)
+            measured, parts = getattr(metric, "task", task), getattr(metric, "parts", None)
+            if measured != task:
+                text = f"{name} measures {measured}, but the task is {task}; take it out"
+                found.append(((f"stats.{key}",), text))
+            if key == "val" and name == chosen and parts and part not in parts:
+                text = f"{name} gives no {part or 'single value'}; choose one of "
+                text += ", ".join(f"{name}.{each}" for each in parts)
+                found.append((("stats.checkpoint_metric",), text))
+    return found
 
 
 def _wrong_direction(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:

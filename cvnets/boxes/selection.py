@@ -29,7 +29,10 @@ def select(scores: Tensor, boxes: Tensor, limits: Limits) -> list[Detections]:
     `scores` [B, N, C] probabilities, class 0 is the background; `boxes` [B, N, 4] corner form, in
     shares of the image. Greedy suppression within each class; equal scores go by the number of
     their anchor, then of their class. What is found in an image does not depend on the others.
+    Anchors with a score that is no number are left out.
     """
+    if boxes.device.type == "mps":  # which has no float64, and `_suppress` needs it
+        scores, boxes = scores.cpu(), boxes.cpu()
     return _select(scores, boxes, limits, 2 * limits.per_image)
 
 
@@ -40,7 +43,7 @@ def _select(scores: Tensor, boxes: Tensor, limits: Limits, reach: int) -> list[D
     Suppression goes from the best to the worst, so what it keeps of the best candidates is what it
     keeps of all.
     """
-    best = scores[..., 1:].amax(dim=-1)
+    best = scores[..., 1:].amax(dim=-1).nan_to_num(nan=-1.0)
     bounds = torch.full_like(best[:, 0], limits.threshold)
     if reach < best.shape[1]:
         bounds = bounds.maximum(best.topk(reach + 1, dim=1).values[:, -1])
@@ -93,10 +96,11 @@ def _suppress(
     from torchvision.ops import nms  # here: `import cvnets` stays light
 
     corners = boxes[image, anchor]
-    # Classes are moved apart. Float64 (where there is one) keeps the overlaps exact meanwhile.
-    exact = torch.float32 if boxes.device.type == "mps" else torch.float64
-    apart = corners.to(exact).clamp(-_REACH, _REACH) + label[:, None] * (2 * _REACH + 1)
-    ranks = torch.arange(len(label), 0, -1, device=label.device, dtype=exact)  # no two are equal
+    # Classes are moved apart. Float64 keeps the overlaps exact meanwhile.
+    apart = corners.double().clamp(-_REACH, _REACH) + label[:, None] * (2 * _REACH + 1)
+    ranks = torch.arange(
+        len(label), 0, -1, device=label.device, dtype=apart.dtype
+    )  # none are equal
     counts = image.bincount(minlength=len(boxes)).tolist()
     found = []
     parts = (torch.split(part, counts) for part in (apart, ranks, corners, score, label))

@@ -59,6 +59,7 @@ class FrozenBatchNorm(nn.Module):
     """A batch norm that nothing changes any more, with the same entries of the state.
 
     A class of its own, because `train()` on the network would wake a batch norm in evaluation mode.
+    Those of timm have an activation and a dropout behind them, which stay as they are.
     """
 
     weight: nn.Parameter
@@ -73,19 +74,36 @@ class FrozenBatchNorm(nn.Module):
             self.register_parameter(name, nn.Parameter(parameter.data, requires_grad=False))
         for name, buffer in norm.named_buffers():
             self.register_buffer(name, buffer)
+        for name, behind in norm.named_children():
+            self.add_module(name, behind)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return F.batch_norm(
+        maps = F.batch_norm(
             maps, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
         )
+        for behind in self.children():
+            maps = behind(maps)
+        return maps
 
 
-def freeze_batch_norms(network: nn.Module) -> None:
-    """Put a `FrozenBatchNorm` in the place of every batch norm inside `network`."""
+def freeze_batch_norms(network: nn.Module) -> int:
+    """Put a `FrozenBatchNorm` in the place of every batch norm inside `network`; how many.
+
+    UserError for a norm that is derived from a batch norm in a way that is not known here.
+    """
+    frozen = 0
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if isinstance(child, nn.BatchNorm2d):
-                setattr(module, name, FrozenBatchNorm(child))
+            if not isinstance(child, nn.BatchNorm2d):
+                continue
+            if type(child) is not nn.BatchNorm2d and type(child).__name__ != "BatchNormAct2d":
+                raise UserError(
+                    f"freeze_batch_norm: {name} is a {type(child).__name__}, of which is not known "
+                    "what it does besides; choose another backbone, or set it to false"
+                )
+            setattr(module, name, FrozenBatchNorm(child))
+            frozen += 1
+    return frozen
 
 
 def _batch_norm(options: NormalizationOptions, channels: int) -> nn.Module:

@@ -16,7 +16,7 @@ class DenseModel(nn.Module):
     """
 
     encoder: ImageEncoder
-    head: tuple[str, ...]
+    head: tuple[str, ...] = ()
 
 
 class Detector(DenseModel):

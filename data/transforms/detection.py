@@ -27,6 +27,7 @@ from data.transforms.section import ImageAugmentationSection
 # What training does unless it is switched off, in this order, before the resize; the user's own
 # transforms follow.
 ORDER = ("ssd_crop", "photo_metric_distort", "random_horizontal_flip")
+WHOLE = (*ORDER, "random_resized_crop")  # in the place of which detection has a crop of its own
 SIZE_STEP = 32  # images evaluated at their own size are cut down to a multiple, pixels
 
 
@@ -44,13 +45,14 @@ class DetectionTrainingTransform:
     """Crop, colours and mirror image, a resize to the size of the key, and the user's transforms.
 
     The crop, the colours and the mirror image are on unless the recipe switches them off. Those of
-    the user that are a `torchvision.transforms.v2.Transform` get the boxes, too; any other callable
-    gets the image only and must leave all objects where they are.
+    the user that are a `torchvision.transforms.v2.Transform` get the image and a dictionary of
+    `boxes` and `labels`; any other callable gets the image only and must leave all objects where
+    they are.
     """
 
     def __init__(self, section: ImageAugmentationSection):
         self._before = Steps(section, [name for name in ORDER if not _switched_off(section, name)])
-        self._behind = Steps(section, [name for name in section.enabled if name not in ORDER])
+        self._behind = Steps(section, [name for name in section.enabled if name not in WHOLE])
 
     def __call__(self, image: Image, objects: Objects, key: SampleKey) -> Sample:
         size, own_size = (key.height, key.width), image.shape[:2]
@@ -62,10 +64,11 @@ class DetectionTrainingTransform:
             pixels, boxes = transform(pixels, boxes)
         pixels = v2.functional.resize(pixels, list(size), antialias=True)
         boxes = v2.functional.resize(boxes, list(size))
+        labels = torch.from_numpy(objects.labels)
         for name, transform in self._behind.of(size):
-            pixels, boxes = _changed(name, transform, pixels, boxes)
+            pixels, boxes, labels = _changed(name, transform, pixels, boxes, labels)
             check_image(name, pixels, size)
-        target = _target(boxes, boxes.canvas_size, torch.from_numpy(objects.labels))
+        target = _target(boxes, boxes.canvas_size, labels)
         return Sample(pixels.as_subclass(Tensor), target, own_size)
 
 
@@ -134,24 +137,34 @@ def _target(
 
 
 def _changed(
-    name: str, transform: Callable[..., Any], pixels: Tensor, boxes: tv_tensors.BoundingBoxes
-) -> tuple[Tensor, tv_tensors.BoundingBoxes]:
-    """What a transform of the user makes of image and boxes."""
+    name: str,
+    transform: Callable[..., Any],
+    pixels: Tensor,
+    boxes: tv_tensors.BoundingBoxes,
+    labels: Tensor,
+) -> tuple[Tensor, tv_tensors.BoundingBoxes, Tensor]:
+    """What a transform of the user makes of an image, boxes and labels."""
     if not isinstance(transform, v2.Transform):
-        return tv_tensors.Image(transform(pixels.as_subclass(Tensor))), boxes
+        return tv_tensors.Image(transform(pixels.as_subclass(Tensor))), boxes, labels
     try:
-        pixels, boxes = transform(pixels, boxes)
+        pixels, objects = transform(pixels, {"boxes": boxes, "labels": labels})
     except TypeError as error:
         if tv_tensors.BoundingBoxes.__name__ not in str(error):
             raise
         # torchvision's policies of augmentation take none
         raise UserError(f"image_augmentation.{name}: not for detection: {error}") from error
+    boxes, labels = objects["boxes"], objects["labels"]
     if not isinstance(boxes, tv_tensors.BoundingBoxes):
         raise UserError(
             f"image_augmentation.{name}: the transform made {type(boxes).__name__} of the boxes; it "
             "has to leave them BoundingBoxes (v2.Lambda: name the type tv_tensors.Image)"
         )
-    return pixels, boxes
+    if len(boxes) != len(labels):
+        raise UserError(
+            f"image_augmentation.{name}: the transform left {len(boxes)} boxes and {len(labels)} "
+            "labels; it has to drop both (v2.SanitizeBoundingBoxes: leave labels_getter as it is)"
+        )
+    return pixels, boxes, labels
 
 
 def _switched_off(section: ImageAugmentationSection, name: str) -> bool:

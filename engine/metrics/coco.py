@@ -18,6 +18,7 @@ from data.datasets.detection.objects import Truth
 from engine.kinds import METRICS
 from engine.metrics.coco_evaluation import (
     DETECTION,
+    FIGURES,
     NOTHING,
     OBJECT,
     CocoEvaluation,
@@ -76,6 +77,8 @@ class CocoMap:
     those of COCOeval (Lin et al. 2014, cocodataset.org), nan where COCO says -1: no such objects.
     """
 
+    task = "detection"
+    parts = tuple(FIGURES)
     larger_is_better = True
 
     def __init__(self, options: CocoMapOptions):

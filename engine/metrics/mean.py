@@ -18,22 +18,25 @@ State = dict[str, list[list[float]]]
 
 @METRICS.register("loss")
 class MeanLoss:
-    """The loss, averaged over images; the parts of a loss of several parts as well.
+    """The loss, averaged over images or what else its mean goes over; its parts as well.
 
-    Each micro-batch contributes its mean times its number of images. The products are added
-    exactly (fsum), so the mean has the same bits however the micro-batches were dealt.
+    Each micro-batch contributes its mean times the number of these. The products are added exactly
+    (fsum), so the mean has the same bits however the micro-batches were dealt.
     """
 
     larger_is_better = False
 
     def __init__(self, options: NoOptions):
-        self._pending: list[tuple[dict[str, Tensor], Observation]] = []
+        self._pending: list[tuple[dict[str, Tensor], Tensor, bool]] = []
         self._done: State = {}
 
     def update(self, seen: Observation) -> None:
         values = {"": seen.loss.total.detach()}
         values |= {name: part.detach() for name, part in seen.loss.parts.items()}
-        self._pending.append((values, seen))
+        units = seen.loss.units
+        if units is None:
+            units = torch.full_like(values[""], seen.images)
+        self._pending.append((values, units, seen.training))
 
     def step(self, gradient_norm: Tensor) -> None:
         pass
@@ -41,13 +44,14 @@ class MeanLoss:
     def state(self) -> State:
         if self._pending:
             names = list(self._pending[0][0])
-            rows = torch.stack([torch.stack([v[n] for n in names]) for v, _ in self._pending])
+            rows = torch.stack([torch.stack([v[n] for n in names]) for v, _, _ in self._pending])
             numbers = rows.cpu().double().tolist()
-            for row, (_, seen) in zip(numbers, self._pending, strict=True):
+            counts = torch.stack([units for _, units, _ in self._pending]).tolist()
+            for row, count, (_, _, training) in zip(numbers, counts, self._pending, strict=True):
                 for name, value in zip(names, row, strict=True):
                     # a training step whose loss is not finite is skipped, and so it is here
-                    if math.isfinite(value) or not seen.training:
-                        pair = [value * seen.images, seen.images]
+                    if math.isfinite(value) or not training:
+                        pair = [value * count, count]
                         self._done.setdefault(name, []).append(pair)
             self._pending.clear()
         return self._done
@@ -56,7 +60,8 @@ class MeanLoss:
         means: dict[str, float] = {}
         for name in sorted({name for state in states for name in state}):
             pairs = [pair for state in states for pair in state.get(name, [])]
-            means[name] = sum_exactly(p[0] for p in pairs) / max(sum(p[1] for p in pairs), 1)
+            total = sum_exactly(pair[0] for pair in pairs)
+            means[name] = total / (math.fsum(pair[1] for pair in pairs) or 1)
         return means or math.nan
 
 

@@ -19,6 +19,7 @@ class TopK(Metric):
     Negative labels are left out. With fewer than k classes, all of them count.
     """
 
+    task = "classification"
     larger_is_better = True
 
     def __init__(self, k: int):

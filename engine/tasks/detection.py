@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from config.errors import UserError
 from config.registry import NoOptions
-from cvnets.boxes.output import Detections
+from cvnets.boxes.output import DetectionOutput, Detections
 from cvnets.kinds import MATCHERS
 from cvnets.models.dense import Detector
 from cvnets.models.encoder import ImageEncoder
@@ -56,6 +56,7 @@ class Detection(Task):
     def __init__(self, options: NoOptions, *, recipe: Recipe):
         super().__init__(recipe)
         self.categories: Categories | None = None
+        self._warned = False
 
     def check(self) -> None:
         """A detector must be named, and sizes and metrics must fit together."""
@@ -95,10 +96,11 @@ class Detection(Task):
         return Source(dataset, transform=transform, collate=collate, replace_bad=training)
 
     def _check_categories(self, categories: Categories, split: str) -> None:
-        asked, found = self._asked_classes(), len(categories)
+        key, asked = self._asked_classes()
+        found = len(categories)
         if asked is not None and asked != found + 1:
             raise UserError(
-                f"model.detection.n_classes: {asked} in the recipe, but dataset.root_{split} has "
+                f"{key}: {asked} in the recipe, but dataset.root_{split} has "
                 f"{found} categories and the background counts as well; set it to {found + 1}, "
                 "or to null to count them"
             )
@@ -109,12 +111,15 @@ class Detection(Task):
             )
         self.categories, self.class_names = categories, categories.names
 
-    def _asked_classes(self) -> int | None:
-        return self.recipe.evaluation.detection.num_classes or self.recipe.model.detection.n_classes
+    def _asked_classes(self) -> tuple[str, int | None]:
+        """The key that gives the number of classes with the background, and the number."""
+        if asked := self.recipe.evaluation.detection.num_classes:
+            return "evaluation.detection.num_classes", asked
+        return "model.detection.n_classes", self.recipe.model.detection.n_classes
 
     def build_model(self) -> nn.Module:
         """The network of `model.detection`, with pretrained weights of the whole or the backbone."""
-        classes = len(self.class_names) + 1 if self.class_names else self._asked_classes()
+        classes = len(self.class_names) + 1 if self.class_names else self._asked_classes()[1]
         if not classes:
             raise UserError("model.detection.n_classes: not given, and there are no data to count")
         weights = self.recipe.model.detection.pretrained
@@ -180,8 +185,7 @@ class Detection(Task):
 
     def postprocess(self, model: nn.Module, outputs: Any, batch: Batch) -> list[ImageDetections]:
         """The objects of each image, boxes (x, y, w, h) in pixels of the original image."""
-        assert isinstance(model, Detector)
-        found = _on_cpu(model.postprocess(outputs))
+        found = self._found(model, outputs)
         truths = batch.targets["truth"]
         return [
             ImageDetections(truth.image_id, _as_xywh(_in_pixels(one, size)), *_rest(one))
@@ -204,12 +208,19 @@ class Detection(Task):
         key = SampleKey(0, *self._size(), 0)
         transform = DetectionEvaluationTransform(self.recipe.image_augmentation)
         pixels = stack([transform(image, NO_OBJECTS, key).image for image in images])
-        assert isinstance(model, Detector)
         device = next(model.parameters()).device
-        found = _on_cpu(model.detect(self.scale(pixels.to(device))))
+        found = self._found(model, model(self.scale(pixels.to(device))))
         return [
             self._detected(one, image.shape[:2]) for one, image in zip(found, images, strict=True)
         ]
+
+    def _found(self, model: nn.Module, outputs: DetectionOutput) -> list[Detections]:
+        """What was found in each image; that an output is no number is said once."""
+        assert isinstance(model, Detector)
+        if not self._warned and not _all_finite(outputs):
+            self._warned = True
+            log.warning("the network gives numbers that are not finite: they detect nothing")
+        return _on_cpu(model.postprocess(outputs))
 
     def _detected(self, one: Detections, size: tuple[int, int]) -> Detected:
         assert self.categories is not None
@@ -244,6 +255,10 @@ def _difference(one: Categories, other: Categories) -> str:
     texts = [f"it lacks {lacking[0]}"] if lacking else []
     texts += [f"it has {new[0]} in addition"] if new else []
     return " and ".join(texts)
+
+
+def _all_finite(outputs: DetectionOutput) -> bool:
+    return all(bool(part.float().sum().isfinite()) for part in (outputs.scores, outputs.boxes))
 
 
 def _on_cpu(found: Sequence[Detections]) -> list[Detections]:

@@ -54,7 +54,7 @@ class CrossEntropy(nn.Module):
             total, mass = self._of_probabilities(logits, targets.to(logits.dtype))
         else:
             total, mass = self._of_labels(logits, targets.long())
-        return LossOutput(total / torch.where(mass > 0, mass, 1))
+        return LossOutput(total / torch.where(mass > 0, mass, 1), units=mass)
 
     def _of_labels(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Sum over the images that count, and the sum of their weights."""

@@ -65,7 +65,8 @@ class SSDMultiboxLoss(nn.Module):
 
     Single Shot MultiBox Detector (Liu et al., ECCV 2016), section 2.2. Of the background anchors of
     an image those count that the network takes most for objects. Nothing leaves the device, and a
-    micro-batch without any object is no special case: its divisor is 1.
+    micro-batch without any object is no special case: its divisor is 1. With `min_negatives`, a
+    micro-batch with few objects is divided by as many anchors as its background stands for.
     """
 
     def __init__(self, options: SSDMultiboxOptions, *, matcher: Matcher):
@@ -82,12 +83,20 @@ class SSDMultiboxLoss(nn.Module):
             targets["boxes"], targets["labels"], outputs.anchors
         )
         positive = labels > 0
-        count = positive.sum().clamp_min(1)
+        units = self._units(positive)
         offsets = F.smooth_l1_loss(_precise(outputs.boxes), regressions, reduction="none")
-        reg_loss = torch.where(positive[..., None], offsets, 0.0).sum() / count
-        cls_loss = self._of_classes(_precise(outputs.scores), labels, positive) / count
+        reg_loss = torch.where(positive[..., None], offsets, 0.0).sum() / units.clamp_min(1)
+        cls_loss = self._of_classes(_precise(outputs.scores), labels, positive) / units.clamp_min(1)
         parts = {"reg_loss": reg_loss.detach(), "cls_loss": cls_loss.detach()}
-        return LossOutput(reg_loss + cls_loss, parts)
+        return LossOutput(reg_loss + cls_loss, parts, units)
+
+    def _units(self, positive: Tensor) -> Tensor:
+        """Anchors with an object, or those that go with the background anchors that count."""
+        count = positive.sum()
+        if self.options.min_negatives == 0:
+            return count
+        negatives = self._wanted(positive).sum()
+        return count.maximum(negatives // max(self.options.neg_pos_ratio, 1))
 
     def _of_classes(self, scores: Tensor, labels: Tensor, positive: Tensor) -> Tensor:
         """Sum of the cross entropy over the anchors that count."""
@@ -101,11 +110,14 @@ class SSDMultiboxLoss(nn.Module):
 
         Of equal ones the first count. Where there are too few, anchors with objects are among them.
         """
-        wanted = positive.sum(dim=1, keepdim=True) * self.options.neg_pos_ratio
-        wanted = wanted.clamp_min(self.options.min_negatives)
         order = log_background.masked_fill(positive, torch.inf).argsort(dim=1, stable=True)
-        hardest = torch.arange(order.shape[1], device=order.device) < wanted
+        hardest = torch.arange(order.shape[1], device=order.device) < self._wanted(positive)
         return torch.zeros_like(positive).scatter_(1, order, hardest)
+
+    def _wanted(self, positive: Tensor) -> Tensor:
+        """How many background anchors of each image should count, [B, 1]."""
+        wanted = positive.sum(dim=1, keepdim=True) * self.options.neg_pos_ratio
+        return wanted.clamp_min(self.options.min_negatives)
 
 
 class _CrossEntropy(torch.autograd.Function):

@@ -440,6 +440,17 @@ def test_boxes_without_end_are_compared_like_others(end):
     assert torch.equal(found.boxes[0], boxes[0, 0])
 
 
+@pytest.mark.parametrize("broken", [1, 30, 36])
+def test_anchors_without_a_score_take_no_others_with_them(broken):
+    """36 anchors apart from each other, so that nothing is suppressed."""
+    corners = torch.cartesian_prod(torch.arange(6.0), torch.arange(6.0)) / 6
+    boxes = torch.cat((corners, corners + 0.1), dim=1)[None]
+    scores = torch.full((1, 36, 2), 0.5)
+    scores[0, :broken] = math.nan
+    (found,) = select(scores, boxes, Limits(0.1, 50, 4, 0.5))
+    assert torch.equal(found.boxes, boxes[0, broken : broken + 4])
+
+
 def test_nothing_found():
     scores = torch.tensor([[[0.995, 0.005]] * 6])
     found = select(scores.expand(2, -1, -1), torch.rand(2, 6, 4), Limits(0.01, 5, 5, 0.5))

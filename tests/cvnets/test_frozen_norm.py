@@ -2,9 +2,12 @@
 
 import copy
 
+import pytest
+import timm
 import torch
 from torch import nn
 
+from config.errors import UserError
 from cvnets.layers.norm import FrozenBatchNorm, freeze_batch_norms
 
 
@@ -28,6 +31,23 @@ def test_it_is_a_batch_norm_in_evaluation_mode_with_the_same_entries():
     torch.testing.assert_close(model.train()(images), expected, rtol=0, atol=0)
     assert list(model.state_dict()) == list(state)
     model.load_state_dict(state)  # files of the network fit as before
+
+
+def test_activations_inside_the_norms_of_timm_stay():
+    torch.manual_seed(0)
+    model, images = timm.create_model("mobilenetv3_small_050").eval(), torch.rand(2, 3, 64, 64)
+    expected = model(images)
+    assert freeze_batch_norms(model) == 34
+    torch.testing.assert_close(model(images), expected, rtol=0, atol=0)
+
+
+def test_norms_that_do_something_unknown_are_refused():
+    class Louder(nn.BatchNorm2d):
+        def forward(self, maps):
+            return 2 * super().forward(maps)
+
+    with pytest.raises(UserError, match="freeze_batch_norm: 0 is a Louder"):
+        freeze_batch_norms(nn.Sequential(Louder(3)))
 
 
 def test_training_and_sync_conversion_leave_it_as_it_is():

@@ -464,6 +464,22 @@ def test_a_transform_that_does_not_fit_is_named(change, message):
         train(objects_at((10, 10, 60, 70)), odd=ON)
 
 
+def test_a_transform_of_torchvision_may_drop_objects():
+    register("tidy", v2.SanitizeBoundingBoxes(min_size=5))
+    objects = objects_at([0, 0, WIDTH / 2, HEIGHT], [1, 1, 2, 2], [0, 0, WIDTH, HEIGHT / 2])
+    target = train(objects, **PLAIN, tidy={"enable": True}).target
+    assert target.labels.tolist() == objects.labels[[0, 2]].tolist()
+    register("untidy", v2.SanitizeBoundingBoxes(min_size=5, labels_getter=None))
+    with pytest.raises(UserError, match="untidy: the transform left 2 boxes and 3 labels"):
+        train(objects, **PLAIN, untidy={"enable": True})
+
+
+def test_the_crop_of_classification_is_none_of_detection():
+    plain = train(objects_at([3, 4, 30, 20]), **PLAIN)
+    other = train(objects_at([3, 4, 30, 20]), **PLAIN, random_resized_crop={"enable": True})
+    assert torch.equal(plain.image, other.image)
+
+
 def test_errors_inside_a_users_transform_stay_what_they_are():
     register("broken", v2.Lambda(lambda x: x + "1", tv_tensors.Image))
     with pytest.raises(TypeError):

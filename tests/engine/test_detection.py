@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -114,6 +115,8 @@ def test_the_batch_size_of_evaluation_changes_nothing(
     assert ids[0] == ids[1] == ids[2]
     values = [report["metrics"]["coco_map.bbox"] for report in reports]
     assert max(values) - min(values) <= allowed
+    losses = [report["metrics"]["loss"] for report in reports]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-4 if allowed else 1e-12)
 
 
 def test_training_is_the_same_for_one_and_two_processes(
@@ -247,12 +250,48 @@ def test_frozen_batch_norms_do_not_change(detection_recipe, tmp_path):
             "evaluation.detection.resize_input_images: images keep their own sizes without it, so "
             "they cannot share a batch; set dataset.eval_batch_size0 to 1",
         ),
+        (
+            {"evaluation.detection.num_classes": 5, "model.detection.n_classes": 9},
+            "evaluation.detection.num_classes: 5 in the recipe, but dataset.root_train has 8 "
+            "categories and the background counts as well; set it to 9, or to null to count them",
+        ),
+        (
+            {"model.normalization.name": "layer_norm", "model.detection.freeze_batch_norm": True},
+            "model.detection.freeze_batch_norm: the network has no batch norm to freeze "
+            "(model.normalization.name is layer_norm); set it to false",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(words, text, detection_recipe):
     with pytest.raises(UserError) as caught:
         engine.train(load(detection_recipe, **words))
     assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ({"stats.val": ["coco_map", "top1"]}, "top1 measures classification, but the task is"),
+        (
+            {"stats.checkpoint_metric": "coco_map.ap"},
+            "coco_map gives no ap; choose one of coco_map",
+        ),
+        ({"stats.checkpoint_metric": "coco_map"}, "coco_map gives no single value; choose one of"),
+    ],
+)
+def test_metrics_that_do_not_fit_are_named_before_anything_is_read(words, text, detection_recipe):
+    with pytest.raises(UserError, match=text):
+        load(detection_recipe, **words)
+
+
+def test_a_network_that_gives_no_numbers_is_reported(
+    trained, detection_recipe, coco_folder, caplog
+):
+    predictor = engine.load(trained(detection_recipe) / "checkpoint_best.pt")
+    next(predictor.model.parameters()).data.fill_(math.nan)
+    image = sorted((coco_folder / "val2017").glob("*.jpg"))[0]
+    assert len(predictor.predict(image)) == len(predictor.predict(image)) == 0
+    assert caplog.text.count("numbers that are not finite") == 1
 
 
 def test_categories_that_differ_between_the_splits_are_named(

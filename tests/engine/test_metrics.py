@@ -66,6 +66,16 @@ def test_merge_has_the_same_bits_for_every_dealing():
     assert values[0]["loss"] == pytest.approx(total, rel=1e-12)
 
 
+def test_a_loss_says_what_its_mean_goes_over():
+    """Three pixels in one micro-batch and one in the next, two images each."""
+    metrics = build_metrics(["loss"])
+    for value, units in ((2.0, 3), (10.0, 1), (0.0, 0)):
+        loss = LossOutput(torch.tensor(value), units=torch.tensor(units))
+        metrics["loss"].update(Observation(None, None, loss, 2))
+    states = [{name: metric.state() for name, metric in metrics.items()}]
+    assert results(metrics, states)["loss"] == pytest.approx(4.0)
+
+
 def test_counting_goes_on_after_a_state_was_taken():
     seen = observations(10)
     once, twice = build_metrics(["top1"]), build_metrics(["top1"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,7 @@ def test_all_official_cases_are_there():
 def plain_loss(outputs, targets, *, ratio=3, smoothing=0.0, least=0):
     """Section 4 of the specification, image by image: (reg_loss, cls_loss)."""
     labels, regressions = MATCHER.match(targets["boxes"], targets["labels"], outputs.anchors)
-    reg, cls, positives = 0.0, 0.0, 0
+    reg, cls, positives, negatives = 0.0, 0.0, 0, 0
     for scores, boxes, label, target in zip(*outputs[:2], labels, regressions, strict=True):
         losses = functional.cross_entropy(
             scores, label, reduction="none", label_smoothing=smoothing
@@ -109,10 +110,12 @@ def plain_loss(outputs, targets, *, ratio=3, smoothing=0.0, least=0):
         others.sort(key=lambda place, loss=background: -loss[place])
         for place in objects:
             reg = reg + functional.smooth_l1_loss(boxes[place], target[place], reduction="sum")
-        for place in objects + others[: max(ratio * len(objects), least)]:
+        wanted = max(ratio * len(objects), least)
+        for place in objects + others[:wanted]:
             cls = cls + losses[place]
-        positives += len(objects)
-    return reg / max(positives, 1), cls / max(positives, 1)
+        positives, negatives = positives + len(objects), negatives + wanted
+    units = max(positives, negatives // max(ratio, 1) if least else 0, 1)
+    return reg / units, cls / units
 
 
 @given(
@@ -240,6 +243,35 @@ def test_a_batch_without_objects():
     with_negatives = make(min_negatives=2)(IMAGES, outputs, targets)
     scores, boxes = torch.autograd.grad(with_negatives.total, outputs[:2])
     assert scores.any(dim=-1).sum(dim=1).tolist() == [2, 2, 2] and not boxes.any()
+
+
+def test_background_weighs_as_much_in_a_large_batch_as_in_a_small_one():
+    """Images without objects, all predictions alike: the mean does not depend on their number."""
+    found = []
+    for images in (1, 2, 16):
+        outputs, _ = random_case(0, images, 1)
+        zeros = DetectionOutput(torch.zeros_like(outputs.scores), outputs.boxes, outputs.anchors)
+        targets = {"boxes": torch.zeros(images, 1, 4), "labels": torch.zeros(images, 1).long()}
+        found.append(make(min_negatives=6)(IMAGES, zeros, targets).total.item())
+    expected = 3 * math.log(outputs.scores.shape[2])
+    assert found == pytest.approx([expected] * 3)
+
+
+def test_units_join_batches_to_the_loss_of_all():
+    outputs, targets = random_case(6, 5, 3)
+    targets["labels"][1] = 0
+    whole = make()(IMAGES, outputs, targets)
+    parts = [
+        make()(
+            IMAGES,
+            DetectionOutput(outputs.scores[rows], outputs.boxes[rows], outputs.anchors),
+            {key: value[rows] for key, value in targets.items()},
+        )
+        for rows in (slice(0, 1), slice(1, 2), slice(2, 5))
+    ]
+    assert sum(part.units for part in parts) == whole.units > 0
+    total = sum(part.total * part.units for part in parts) / whole.units
+    torch.testing.assert_close(total, whole.total)
 
 
 def test_smoothing_is_for_training():
