@@ -187,7 +187,7 @@ def _unfit_metrics(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
                 text = f"{name} measures {measured}, but the task is {task}; take it out"
                 found.append(((f"stats.{key}",), text))
             if key == "val" and name == chosen and parts and part not in parts:
-                text = f"{name} gives no {part or 'single value'}; choose one of "
+                text = f"{name} has no part {part!r}; choose one of "
                 text += ", ".join(f"{name}.{each}" for each in parts)
                 found.append((("stats.checkpoint_metric",), text))
     return found
