@@ -1,4 +1,4 @@
-# make install | test | test-slow | demo | demo-detection | format
+# make install | test | test-slow | demo | demo-detection | demo-segmentation | format
 # VENV=/path/to/venv shares one environment between several clones.
 
 VENV ?= .venv
@@ -6,7 +6,7 @@ PYTHON ?= python3
 RUN := PYTHONPATH="$(CURDIR)" "$(VENV)/bin/
 PARALLEL := -n auto --dist worksteal  # one process per CPU, all busy to the end
 
-.PHONY: install lint test test-slow demo demo-detection format clean
+.PHONY: install lint test test-slow demo demo-detection demo-segmentation format clean
 
 install: $(VENV)/.cvnets-installed
 
@@ -42,6 +42,14 @@ demo-detection: install
 		$(RUN)cvnets" shapes --layout coco --out results/shapes_coco --train 3000 --val 250
 	$(RUN)cvnets" train demo/detection
 	$(RUN)cvnets" eval results/demo_detection/checkpoint_ema_best.pt
+
+# as above
+demo-segmentation: install
+	test -f results/demo/checkpoint_best.pt || $(MAKE) demo
+	test -d results/shapes_voc || \
+		$(RUN)cvnets" shapes --layout voc --out results/shapes_voc --train 1600 --val 250
+	$(RUN)cvnets" train demo/segmentation
+	$(RUN)cvnets" eval results/demo_segmentation/checkpoint_ema_best.pt
 
 format: install
 	$(RUN)ruff" format .

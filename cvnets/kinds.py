@@ -27,3 +27,22 @@ DETECTORS = Registry(
 )
 ANCHOR_GENERATORS = Registry("anchor generator", section="anchor_generator.name", context={})
 MATCHERS = Registry("matcher", section="matcher.name", context={})
+SEGMENTORS = Registry(
+    "segmentation model",
+    section="model.segmentation.name",
+    context={
+        "encoder": "ImageEncoder with all its levels; the network cuts it to those it needs",
+        "seg_head": "the head, which names the levels it reads",
+    },
+)
+SEGMENTATION_HEADS = Registry(
+    "segmentation head",
+    section="model.segmentation.seg_head",
+    context={
+        "channels": "level of the backbone -> channels of its map",
+        "level": "the level it looks at: l5 or l5_exp",
+        "num_classes": "number of classes, the background included where it is one",
+        "aux_dropout": "dropout of the auxiliary head in training; None: no such head",
+        "style": "LayerStyle of its layers",
+    },
+)

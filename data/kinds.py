@@ -33,6 +33,14 @@ DETECTION_DATASETS = Registry(
         "split": "train, val or test",
     },
 )
+SEGMENTATION_DATASETS = Registry(
+    "segmentation data set",
+    section="dataset.name",
+    context={
+        "root": "folder of the data set, or None if the recipe names none",
+        "split": "train, val or test",
+    },
+)
 TRANSFORMS = Registry(
     "transform",
     section="image_augmentation.*",  # not chosen by a name: each one is enabled by its own section

@@ -17,19 +17,21 @@ import yaml
 
 from cvnets import create_model
 from cvnets.profile import Profile, profile_built
+from engine import build_model, load_recipe
+from engine.parts import build_sampler
 
 HERE = Path(__file__).resolve().parent
 REFERENCE = HERE.parent / "tests/reference/classification"
 SIDE = 256
-TEXTS = {"model", "its profiler", "peer"}  # columns aligned to the left
+TEXTS = {"model", "recipe", "its profiler", "peer"}  # columns aligned to the left
 INTRODUCTION = """# Model zoo
 
 Made by `python docs/model_zoo.py` of the networks themselves, of `docs/model_figures.yaml` (what
 others state) and of `tests/reference/classification`. `cvnets profile NAME` shows a network stage
 by stage, with any options and at any image size; `cvnets list models` lists the names.
 
-- **Parameters** are for 1000 classes. *Official*: of the network that the official release builds.
-  *Paper*: as printed there.
+- **Parameters** are for 1000 classes unless said otherwise. *Official*: of the network that the
+  official release builds. *Paper*: as printed there.
 - **MACs** are multiply-accumulates of all convolutions and matrix products for one image, both
   products of an attention included: half of what `torch.utils.flop_counter` reports. They grow with
   the image, so the size stands beside every figure. Some papers call them FLOPs.
@@ -61,8 +63,10 @@ EVIDENCE = """## How each network is checked
 
 def text() -> str:
     """The document."""
-    families = yaml.safe_load((HERE / "model_figures.yaml").read_text())
-    parts = [INTRODUCTION, *(_family(family) for family in families)]
+    stated = yaml.safe_load((HERE / "model_figures.yaml").read_text())
+    families = [family for family in stated if "models" in family]
+    dense = [family for family in stated if "recipes" in family]
+    parts = [INTRODUCTION, *map(_family, families), *map(_recipes, dense)]
     parts += [PROFILERS + "\n" + _profilers(families), EVIDENCE + "\n" + _evidence(families)]
     return "\n".join(parts)
 
@@ -71,6 +75,14 @@ def text() -> str:
 def card(name: str, side: int) -> Profile:
     """The profile of a variant for one square image."""
     return profile_built(lambda: create_model(name), (side, side))
+
+
+@cache
+def recipe_card(name: str) -> Profile:
+    """The profile of a recipe's network for one image of the sampler's base size."""
+    recipe = load_recipe(name, ["model.classification.pretrained=null"])
+    base = build_sampler(recipe, recipe.dataset.train_batch_size0).base
+    return profile_built(lambda: build_model(recipe), (base.height, base.width))
 
 
 def _family(family: dict[str, Any]) -> str:
@@ -96,8 +108,23 @@ def _family(family: dict[str, Any]) -> str:
     if all(stated["size"] == SIDE for stated in family["models"].values()):
         for line in (heads, *rows):
             del line[-2]
+    return f"{_heading(family)}\n\n{_table(heads, rows)}"
+
+
+def _recipes(family: dict[str, Any]) -> str:
+    heads = ("recipe", "image", "parameters", "official", "MACs", "activations")
+    rows = []
+    for name, stated in family["recipes"].items():
+        own = recipe_card(name)
+        counts = (own.multiply_accumulates, own.activations)
+        row = (f"`{name}`", "x".join(map(str, own.size)), f"{own.parameters:,}")
+        rows.append((*row, _count(stated["official"]), *map(_millions, counts)))
+    return f"{_heading(family)}\n\n{_table(heads, rows)}"
+
+
+def _heading(family: dict[str, Any]) -> str:
     prose = textwrap.fill(f"{family['paper']}. {family.get('note', '')}", 100)
-    return f"## {family['family']}\n\n{prose}\n\n{_table(heads, rows)}"
+    return f"## {family['family']}\n\n{prose}"
 
 
 def _profilers(families: list[dict[str, Any]]) -> str:

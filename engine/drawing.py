@@ -51,6 +51,31 @@ def draw_caption(image: Pixels, text: str, name: str) -> Pixels:
     return np.array(picture)
 
 
+def blend(image: Pixels, colours: Pixels, image_weight: float) -> Pixels:
+    """The mean of an image and a picture of the same size, both uint8 [H, W, 3] RGB.
+
+    `image_weight` in [0, 1] is the share of the image: 0 shows the other picture only.
+    """
+    mixed = image_weight * image + (1 - image_weight) * colours
+    return np.asarray(mixed.round(), np.uint8)
+
+
+def draw_legend(image: Pixels, rows: Sequence[tuple[str, Colour]]) -> Pixels:
+    """A copy of the image, uint8 [H, W, 3] RGB, with texts on their colours, one below the other.
+
+    They stand in the upper left corner, and hide a quarter of the image at most: rows are left out
+    below its middle, and all of them where one is wider than half of it.
+    """
+    picture = Image.fromarray(image)
+    draw, font = ImageDraw.Draw(picture), _text_font(picture)
+    height = sum(font.getmetrics())
+    width = max((_text_width(draw, text, font) for text, _ in rows), default=0)
+    fitting = picture.height // 2 // height if width <= picture.width // 2 else 0
+    for row, (text, colour) in enumerate(rows[:fitting]):
+        _put(draw, text, (0, row * height), (width, height), colour, font)
+    return np.array(picture)
+
+
 @cache
 def colour_of(name: str) -> Colour:
     """The RGB colour of a class: a saturated one that depends on its name only."""
@@ -81,17 +106,40 @@ def _write(
     colour: Colour,
 ) -> None:
     """The text on a filled ground that stands on `corner`, or as near to it as the image allows."""
-    font = _font(max(11, round(sum(picture.size) / 90)))
-    ascent, descent = font.getmetrics()
-    margin = max(1, ascent // 6)
-    width, height = math.ceil(draw.textlength(text, font)) + 2 * margin, ascent + descent
+    font = _text_font(picture)
+    width, height = _text_width(draw, text, font), sum(font.getmetrics())
     # whole pixels, so that the text is sharp; without room above the box inside of it
     left, top = (int(value) for value in corner)
     top = top - height if top >= height else top
     left = max(0, min(left, picture.width - width))
     top = max(0, min(top, picture.height - height))
+    _put(draw, text, (left, top), (width, height), colour, font)
+
+
+def _text_font(picture: Image.Image) -> ImageFont.FreeTypeFont:
+    return _font(max(11, round(sum(picture.size) / 90)))
+
+
+def _margin(font: ImageFont.FreeTypeFont) -> int:
+    return max(1, font.getmetrics()[0] // 6)
+
+
+def _text_width(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont) -> int:
+    return math.ceil(draw.textlength(text, font)) + 2 * _margin(font)
+
+
+def _put(
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    corner: tuple[int, int],
+    size: tuple[int, int],
+    colour: Colour,
+    font: ImageFont.FreeTypeFont,
+) -> None:
+    """The text on a ground of (width, height) pixels whose upper left corner this is."""
+    (left, top), (width, height) = corner, size
     draw.rectangle((left, top, left + width - 1, top + height - 1), fill=colour)
-    draw.text((left + margin, top), text, fill=_ink_on(colour), font=font)
+    draw.text((left + _margin(font), top), text, fill=_ink_on(colour), font=font)
 
 
 def _ink_on(colour: Colour) -> str:

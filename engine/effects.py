@@ -13,7 +13,12 @@ Row = tuple[str, bool, str]  # an option, whether it is idle in this run, why
 
 def without_effect(recipe: Recipe) -> list[str]:
     """One line per option that was given and that nothing will read in this run."""
-    rows = [*_of_the_network(recipe), *_of_detection(recipe), *_of_training(recipe)]
+    rows = [
+        *_of_the_network(recipe),
+        *_of_detection(recipe),
+        *_of_segmentation(recipe),
+        *_of_training(recipe),
+    ]
     return [
         f"{recipe.origins[key]}: {key} has no effect: {reason}"
         for key, idle, reason in rows
@@ -63,6 +68,29 @@ def _of_detection(recipe: Recipe) -> Iterator[Row]:
     used = getattr(recipe.model.detection, "ssd", None)
     pyramid = used is not None and used.use_fpn
     yield "model.detection.ssd.fpn_out_channels", detects and not pyramid, "use_fpn is false"
+
+
+def _of_segmentation(recipe: Recipe) -> Iterator[Row]:
+    task = task_name(recipe)
+    segments, own = task == "segmentation", recipe.model.segmentation
+    # an old spelling gives it to both tasks
+    shared = "loss.segmentation.cross_entropy.ignore_index"
+    for key in recipe.origins:
+        if key.startswith(("model.segmentation.", "loss.segmentation.")) and key != shared:
+            yield key, not segments, f"the task is {task}"
+    backbone = "model.segmentation.pretrained holds the backbone's weights as well"
+    whole = segments and own.pretrained is not None
+    yield "model.classification.pretrained", whole, backbone
+    for key in ("classifier_dropout", "n_classes"):
+        reason = "a network of segmentation has no such classifier"
+        yield f"model.classification.{key}", segments, reason
+    without = not own.use_aux_head
+    for key in ("model.segmentation.aux_dropout", "loss.segmentation.cross_entropy.aux_weight"):
+        yield key, segments and without, "model.segmentation.use_aux_head is false"
+    for head in ("deeplabv3", "pspnet"):
+        for key in recipe.origins:
+            if key.startswith(f"model.segmentation.{head}."):
+                yield key, segments and own.seg_head != head, f"the head is {own.seg_head}"
 
 
 def _of_the_style(recipe: Recipe) -> Iterator[Row]:

@@ -37,6 +37,7 @@ def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
             "a checkpoint in place of the recipe"
         )
     source = task.build_source("test")
+    keep = task.keeper(source)
     size = build_sampler(recipe, recipe.dataset.eval_batch_size0).base
     with join_world(recipe.ddp, recipe.common.device) as world, StopSignal(world) as stop:
         use_numerics(recipe)
@@ -52,7 +53,7 @@ def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
             else None
         )
         try:
-            found = evaluator.evaluate(model)
+            found = evaluator.evaluate(model, keep)
         finally:
             evaluator.loader.close()
         report = {"metrics": found.metrics, "images": found.images, "weights": weights}

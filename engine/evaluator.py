@@ -20,7 +20,7 @@ from data.sampler.plan import EpochPlan
 from engine.distributed import StopSignal, World, gather
 from engine.metrics.metric import Metric, Observation, build_metrics, results
 from engine.precision import Precision
-from engine.task import Example, Report, Task
+from engine.task import Example, Keep, Report, Task
 
 NUM_EXAMPLES = 16
 
@@ -57,9 +57,10 @@ class Evaluator:
         self._example_ids = {int(plan.order[place]) for place in chosen}
 
     @torch.no_grad()
-    def evaluate(self, model: nn.Module) -> Evaluation:
+    def evaluate(self, model: nn.Module, keep: Keep | None = None) -> Evaluation:
         """Metrics of `model` over the whole split; the same value on every rank.
 
+        `keep` gets every batch of this rank with what `Task.postprocess` says of it.
         UserError when an image was not evaluated exactly once; StopRequested, on all ranks, when one
         of them was asked to stop.
         """
@@ -68,7 +69,7 @@ class Evaluator:
         metrics = build_metrics(self.metric_names, self.task.recipe.stats)
         examples: dict[int, Example] = {}
         with closing(self.loader.evaluation(self.plan)) as batches:
-            ids = self._count(model, batches, metrics, examples)
+            ids = self._count(model, batches, metrics, examples, keep)
         local = {name: metric.state() for name, metric in metrics.items()}
         stopped = self.stop is not None and self.stop.requested
         records = gather((ids, local, examples, stopped), self.world)
@@ -90,6 +91,7 @@ class Evaluator:
         batches: Iterator[Batch],
         metrics: dict[str, Metric],
         examples: dict[int, Example],
+        keep: Keep | None,
     ) -> list[int]:
         """Run the model over this rank's batches; the indices of the images it has seen."""
         ids: list[int] = []
@@ -99,12 +101,14 @@ class Evaluator:
             batch = batch.to(self.world.device)
             images, targets = self.task.prepare(batch, training=False)
             with self.precision.autocast():
-                outputs = model(images)
+                outputs = self.task.infer(model, images)
                 loss = self.loss(images, outputs, targets)
             predictions = self.task.postprocess(model, outputs, batch)
             seen = Observation(outputs, targets, loss, len(batch), predictions=predictions)
             for metric in metrics.values():
                 metric.update(seen)
+            if keep is not None:
+                keep(batch, predictions)
             ids += batch.ids
             for place in range(len(batch)):
                 if batch.ids[place] in self._example_ids:

@@ -33,13 +33,13 @@ class Predictor:
     def predict(self, image: Image) -> Any:
         """What the network says of an image: a path, or RGB pixels as uint8 [H, W, 3] (or PIL's).
 
-        Classification gives a `Classified`, detection a `Detected`. UserError for a file that
-        cannot be read, or for pixels of another kind.
+        Classification gives a `Classified`, detection a `Detected`, segmentation a `Segmented`.
+        UserError for a file that cannot be read, or for pixels of another kind.
         """
         return self.predict_batch([image])[0]
 
     def predict_batch(self, images: Sequence[Image]) -> list[Any]:
-        """The same of several images, which may differ in size, in one pass of the network."""
+        """The same of several images, which may differ in size: a batch, as far as the task can."""
         pixels = [_pixels(image) for image in images]
         with torch.inference_mode():
             return self.task.predict(self.model, pixels) if pixels else []

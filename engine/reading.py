@@ -24,7 +24,7 @@ from config.source import (
     override,
     put,
 )
-from cvnets.kinds import ANCHOR_GENERATORS, CLASSIFIERS, MATCHERS
+from cvnets.kinds import ANCHOR_GENERATORS, CLASSIFIERS, MATCHERS, SEGMENTATION_HEADS
 from data.kinds import SAMPLERS
 from engine.kinds import METRICS, OBSERVERS, TASKS
 from engine.recipe import RECIPES, Recipe, recipe_type
@@ -135,9 +135,9 @@ def _without(tree: Value, keys: set[str]) -> Value:
 
 def task_name(recipe: Recipe) -> str:
     """The task of a recipe: `dataset.category`, or what the model sections say."""
-    return recipe.dataset.category or (
-        "detection" if recipe.model.detection.name else "classification"
-    )
+    model = recipe.model
+    named = [task for task in ("detection", "segmentation") if getattr(model, task).name]
+    return recipe.dataset.category or next(iter(named), "classification")
 
 
 def _cross_checks(recipe: Recipe, wrong: Collection[str] = ()) -> list[Problem]:
@@ -152,6 +152,7 @@ def _cross_checks(recipe: Recipe, wrong: Collection[str] = ()) -> list[Problem]:
         ("stats.train", stats.train, METRICS),
         ("stats.val", stats.val, METRICS),
         ("common.observers", common.observers, OBSERVERS),
+        ("model.segmentation.seg_head", (recipe.model.segmentation.seg_head,), SEGMENTATION_HEADS),
     ):
         unknown = [name for name in names if name not in registry]
         found += [((key,), unknown_name(registry.kind, name, registry.names())) for name in unknown]
@@ -183,7 +184,7 @@ def _unfit_metrics(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
                 continue
             metric = METRICS.build(recipe.stats, name=name)
             measured, parts = getattr(metric, "task", task), getattr(metric, "parts", None)
-            if measured != task:
+            if measured != task and task in TASKS:
                 text = f"{name} measures {measured}, but the task is {task}; take it out"
                 found.append(((f"stats.{key}",), text))
             if key == "val" and name == chosen and parts and part not in parts:

@@ -10,20 +10,38 @@ from pydantic import Field, PrivateAttr, create_model
 
 from config.options import Options, Section
 from config.registry import OptionsType, Registry, compose
-from cvnets.kinds import ANCHOR_GENERATORS, CLASSIFIERS, DETECTORS, MATCHERS
+from cvnets.kinds import (
+    ANCHOR_GENERATORS,
+    CLASSIFIERS,
+    DETECTORS,
+    MATCHERS,
+    SEGMENTATION_HEADS,
+    SEGMENTORS,
+)
 from cvnets.layers.activation import ActivationOptions, ActivationOverride
 from cvnets.layers.init import LayerOptions
 from cvnets.layers.norm import NormalizationOptions
 from cvnets.weights.preprocessing import SourceName
 from data.datasets.section import DatasetSection
-from data.kinds import CLASSIFICATION_DATASETS, DETECTION_DATASETS, SAMPLERS, TRANSFORMS
+from data.kinds import (
+    CLASSIFICATION_DATASETS,
+    DETECTION_DATASETS,
+    SAMPLERS,
+    SEGMENTATION_DATASETS,
+    TRANSFORMS,
+)
 from data.sampler.section import SamplerSection
 from data.transforms.section import ImageAugmentationSection
 from engine.distributed import DistributedOptions
 from engine.kinds import METRICS, OBSERVERS, TASKS
 from engine.settings import CommonOptions, EmaOptions, EvaluationSection, StatsOptions
-from loss_fn.kinds import CLASSIFICATION_LOSSES, DETECTION_LOSSES
-from loss_fn.section import ClassificationLossSection, DetectionLossSection, LossSection
+from loss_fn.kinds import CLASSIFICATION_LOSSES, DETECTION_LOSSES, SEGMENTATION_LOSSES
+from loss_fn.section import (
+    ClassificationLossSection,
+    DetectionLossSection,
+    LossSection,
+    SegmentationLossSection,
+)
 from optim.kinds import OPTIMIZERS, SCHEDULES
 from optim.scheduler.section import SchedulerSection
 from optim.section import OptimSection
@@ -68,6 +86,35 @@ class DetectorSection(Section):
     )
 
 
+class SegmentorSection(Section):
+    """`model.segmentation`."""
+
+    name: str = Field("", description="which network of segmentation; empty: none")
+    seg_head: str = Field("deeplabv3", description="which head")
+    n_classes: int | None = Field(None, ge=2, description="classes; null: as many as the data have")
+    pretrained: str | None = Field(None, description="weights of the whole network, a file")
+    output_stride: Literal[8, 16, 32] | None = Field(
+        None, description="image size over size of the backbone's last map; null: the network's own"
+    )
+    lr_multiplier: float = Field(
+        1.0, gt=0.0, description="learning rate of the head over that of the backbone"
+    )
+    use_aux_head: bool = Field(False, description="an auxiliary head on level 4, in training")
+    aux_dropout: float = Field(
+        0.1, ge=0.0, lt=1.0, description="dropout of channels inside the auxiliary head"
+    )
+    use_level5_exp: bool = Field(
+        False, description="the head looks at the map behind the last 1x1 convolution instead of l5"
+    )
+    freeze_batch_norm: bool = Field(
+        False, description="batch norms keep their statistics, weights and biases"
+    )
+    activation: ActivationOverride = Field(
+        default_factory=ActivationOverride,
+        description="activation inside the head, instead of model.activation",
+    )
+
+
 class AnchorSection(Section):
     """`anchor_generator`."""
 
@@ -95,6 +142,9 @@ class ModelSection(Options):
     )
     detection: DetectorSection = Field(
         default_factory=DetectorSection, description="the detector around the backbone"
+    )
+    segmentation: SegmentorSection = Field(
+        default_factory=SegmentorSection, description="the network of segmentation around it"
     )
     resume_exclude_scopes: str = Field(
         "",
@@ -169,6 +219,7 @@ def recipe_type() -> type[Recipe]:
             ModelSection,
             classification=compose(ClassifierSection, CLASSIFIERS),
             detection=compose(DetectorSection, DETECTORS),
+            segmentation=compose(SegmentorSection, SEGMENTORS, seg_head=SEGMENTATION_HEADS),
         ),
         "anchor_generator": compose(AnchorSection, ANCHOR_GENERATORS),
         "matcher": compose(MatcherSection, MATCHERS),
@@ -176,6 +227,7 @@ def recipe_type() -> type[Recipe]:
             LossSection,
             classification=compose(ClassificationLossSection, CLASSIFICATION_LOSSES),
             detection=compose(DetectionLossSection, DETECTION_LOSSES),
+            segmentation=compose(SegmentationLossSection, SEGMENTATION_LOSSES),
         ),
         "optim": compose(OptimSection, OPTIMIZERS),
         "scheduler": compose(SchedulerSection, SCHEDULES),
@@ -185,7 +237,7 @@ def recipe_type() -> type[Recipe]:
 
 
 def _dataset_kinds() -> tuple[Registry, ...]:
-    return (CLASSIFICATION_DATASETS, DETECTION_DATASETS)
+    return (CLASSIFICATION_DATASETS, DETECTION_DATASETS, SEGMENTATION_DATASETS)
 
 
 def _with(base: type[OptionsType], **sections: type[Options]) -> type[OptionsType]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from config.options import OPERATIONAL, Options
 
@@ -118,11 +118,95 @@ class DetectionEvaluationOptions(Options):
     )
 
 
+class SegmentationEvaluationOptions(Options):
+    """`evaluation.segmentation`: what `main_eval.py` does with a network of segmentation."""
+
+    mode: Literal["validation_set", "single_image", "image_folder"] = Field(
+        "validation_set",
+        description="measure on the data set, or segment an image or those in a folder",
+        json_schema_extra=OPERATIONAL,
+    )
+    path: str | None = Field(
+        None, description="the image, or the folder of images", json_schema_extra=OPERATIONAL
+    )
+    save_masks: bool = Field(
+        False,
+        description="write the classes found, with the values of the data set's masks, as PNG",
+        json_schema_extra=OPERATIONAL,
+    )
+    apply_color_map: bool = Field(
+        False, description="write the classes found in colours", json_schema_extra=OPERATIONAL
+    )
+    save_overlay_rgb_pred: bool = Field(
+        False, description="write the colours over the image", json_schema_extra=OPERATIONAL
+    )
+    overlay_mask_weight: float = Field(
+        0.5,
+        ge=0.0,
+        le=1.0,
+        description="share of the image in the overlay, as officially: 0 shows the colours only",
+        json_schema_extra=OPERATIONAL,
+    )
+    resize_input_images: bool = Field(
+        False,
+        description="resize the short side to that of the sampler's base size; otherwise every "
+        "image keeps its own size, rounded down to a multiple of the output stride",
+        json_schema_extra=OPERATIONAL,
+    )
+    resize_input_images_fixed_size: bool = Field(
+        False,
+        description="resize to exactly the size of the validation of training",
+        json_schema_extra=OPERATIONAL,
+    )
+    scales: tuple[float, ...] = Field(
+        (1.0,),
+        min_length=1,
+        description="multi-scale testing: the image at these multiples of its sides, averaged",
+        json_schema_extra=OPERATIONAL,
+    )
+    flip: bool = Field(
+        False,
+        description="flip testing: the mirrored image as well, averaged",
+        json_schema_extra=OPERATIONAL,
+    )
+    sliding_window: int | None = Field(
+        None,
+        ge=1,
+        description="side of the windows through which a larger image is seen, pixels; averaged "
+        "where they overlap",
+        json_schema_extra=OPERATIONAL,
+    )
+    sliding_stride: int | None = Field(
+        None,
+        ge=1,
+        description="pixels from one window to the next; null: two thirds of a window",
+        json_schema_extra=OPERATIONAL,
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> SegmentationEvaluationOptions:
+        if min(self.scales) <= 0:
+            raise ValueError("scales: each must be greater than 0")
+        if self.resize_input_images and self.resize_input_images_fixed_size:
+            raise ValueError(
+                "resize_input_images: cannot be given together with resize_input_images_fixed_size; "
+                "leave one out"
+            )
+        if self.sliding_stride is not None and self.sliding_stride > (self.sliding_window or 0):
+            raise ValueError(
+                "sliding_stride: must not be greater than sliding_window, or pixels would be left out"
+            )
+        return self
+
+
 class EvaluationSection(Options):
     """`evaluation`: stand-alone evaluation."""
 
     detection: DetectionEvaluationOptions = Field(
         default_factory=DetectionEvaluationOptions, description="of a detector"
+    )
+    segmentation: SegmentationEvaluationOptions = Field(
+        default_factory=SegmentationEvaluationOptions, description="of a network of segmentation"
     )
 
 

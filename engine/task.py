@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -29,6 +29,10 @@ class Example:
     image: npt.NDArray[np.uint8]
     title: str
     right: bool
+
+
+# Gets an evaluated batch and what `Task.postprocess` says of it.
+Keep = Callable[[Batch, Any], None]
 
 
 class Report(Protocol):
@@ -116,6 +120,10 @@ class Task(ABC):
             images = images.sub_(mean).div_(images.new_tensor(norm.std)[:, None, None])
         return images
 
+    def infer(self, model: nn.Module, images: Tensor) -> Any:
+        """Outputs of the network in evaluation, for the loss and `postprocess`."""
+        return model(images)
+
     def postprocess(self, model: nn.Module, outputs: Any, batch: Batch) -> Any:
         """What an evaluated batch's outputs mean; metrics and pictures get it."""
         return outputs
@@ -123,6 +131,13 @@ class Task(ABC):
     def reports(self, metrics: Mapping[str, Any], states: Sequence[Any]) -> tuple[Report, ...]:
         """Tables and pictures of an evaluation, from the metrics by name and all ranks' states."""
         return ()
+
+    def keeper(self, source: Source) -> Keep | None:
+        """What writes the files of single images that a stand-alone evaluation asks for, if any.
+
+        Called by all ranks before any of them evaluates; UserError if a file is there already.
+        """
+        return None
 
     def findings(self, sources: Mapping[str, Source], folder: Path) -> Iterable[Finding]:
         """What `cvnets check` finds besides the number of images and classes; nothing is trained.
@@ -134,6 +149,10 @@ class Task(ABC):
     def predict(self, model: nn.Module, images: Sequence[npt.NDArray[np.uint8]]) -> list[Any]:
         """What `model` says of images, each uint8 [H, W, 3] RGB of any size; one batch."""
         raise UserError(f"the task {type(self).__name__} makes no predictions of single images")
+
+    def lr_multipliers(self) -> dict[str, float]:
+        """Names of parts of the model -> learning rate over that of the rest."""
+        return {}
 
     def example(self, batch: Batch, predictions: Any, place: int) -> Example | None:
         """Image `place` of an evaluated batch as a picture; None if the task draws none."""

@@ -2,13 +2,20 @@
 
 from loss_fn.classification import CrossEntropy, CrossEntropyOptions
 from loss_fn.detection import SSDMultiboxLoss, SSDMultiboxOptions
-from loss_fn.kinds import CLASSIFICATION_LOSSES, DETECTION_LOSSES
+from loss_fn.kinds import CLASSIFICATION_LOSSES, DETECTION_LOSSES, SEGMENTATION_LOSSES
 from loss_fn.output import LossOutput
-from loss_fn.section import ClassificationLossSection, DetectionLossSection, LossSection
+from loss_fn.section import (
+    ClassificationLossSection,
+    DetectionLossSection,
+    LossSection,
+    SegmentationLossSection,
+)
+from loss_fn.segmentation import SegmentationCrossEntropy, SegmentationCrossEntropyOptions
 
 __all__ = [
     "CLASSIFICATION_LOSSES",
     "DETECTION_LOSSES",
+    "SEGMENTATION_LOSSES",
     "ClassificationLossSection",
     "CrossEntropy",
     "CrossEntropyOptions",
@@ -17,4 +24,7 @@ __all__ = [
     "LossSection",
     "SSDMultiboxLoss",
     "SSDMultiboxOptions",
+    "SegmentationCrossEntropy",
+    "SegmentationCrossEntropyOptions",
+    "SegmentationLossSection",
 ]

@@ -10,3 +10,4 @@ DETECTION_LOSSES = Registry(
     section="loss.detection.name",
     context={"matcher": "the matcher of the recipe: who is responsible for which object"},
 )
+SEGMENTATION_LOSSES = Registry("segmentation loss", section="loss.segmentation.name", context={})

@@ -25,10 +25,16 @@ class DetectionLossSection(Section):
     )
 
 
+class SegmentationLossSection(Section):
+    """Loss of semantic segmentation."""
+
+    name: str = Field(default="cross_entropy", description="segmentation loss, e.g. cross_entropy")
+
+
 class LossSection(Options):
     """Loss that training minimises: its category, and one sub-section per category."""
 
-    category: Literal["classification", "detection"] | None = Field(
+    category: Literal["classification", "detection", "segmentation"] | None = Field(
         default=None, description="kind of loss; null means the one of the task"
     )
     classification: ClassificationLossSection = Field(
@@ -36,4 +42,7 @@ class LossSection(Options):
     )
     detection: DetectionLossSection = Field(
         default_factory=DetectionLossSection, description="loss of object detection"
+    )
+    segmentation: SegmentationLossSection = Field(
+        default_factory=SegmentationLossSection, description="loss of semantic segmentation"
     )

@@ -140,6 +140,42 @@ def detection_recipe(coco_folder, tmp_path) -> dict:
     }
 
 
+@pytest.fixture(scope="session")
+def voc_folder(tmp_path_factory) -> Path:
+    """24 and 19 generated scenes in VOC layout, with void borders around the objects."""
+    root = tmp_path_factory.mktemp("voc") / "shapes"
+    generate("voc", root, train=24, val=19, size=96)
+    return root
+
+
+@pytest.fixture
+def segmentation_recipe(detection_recipe, voc_folder) -> dict:
+    """DeepLabv3 with an auxiliary head on a narrow MobileNetV1, two epochs, as dotted keys."""
+    shared = ("common.", "sampler.", "optim.", "scheduler.", "model.classification.")
+    recipe = {k: v for k, v in detection_recipe.items() if k.startswith(shared)}
+    return recipe | {
+        "dataset.root_train": str(voc_folder),
+        "dataset.root_val": str(voc_folder),
+        "dataset.name": "pascal",
+        "dataset.category": "segmentation",
+        "dataset.train_batch_size0": 6,
+        "dataset.val_batch_size0": 7,
+        "dataset.eval_batch_size0": 1,
+        "dataset.workers": 0,
+        "image_augmentation.random_short_size_resize.short_side_min": 80,
+        "image_augmentation.random_short_size_resize.short_side_max": 140,
+        "model.segmentation.name": "encoder_decoder",
+        "model.segmentation.seg_head": "deeplabv3",
+        "model.segmentation.output_stride": 16,
+        "model.segmentation.use_aux_head": True,
+        "model.segmentation.lr_multiplier": 4,
+        "model.segmentation.deeplabv3.aspp_out_channels": 32,
+        "stats.val": ["loss", "iou"],
+        "stats.checkpoint_metric": "iou",
+        "stats.checkpoint_metric_max": True,
+    }
+
+
 @pytest.fixture
 def command():
     """Run `cvnets ...` as a process; `processes` starts it under torchrun."""

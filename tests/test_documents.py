@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import cvnets
+from engine.command_line import main
 from engine.commands.list import registries
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,7 +51,21 @@ def workplace(tmp_path, image_folder, coco_folder):
     return tmp_path
 
 
-def test_commands_of_the_readme(workplace, command):
+@pytest.fixture
+def here(workplace, monkeypatch, capsys):
+    """Run `cvnets ...` in the workplace, in this process; gives what it prints."""
+    monkeypatch.chdir(workplace)
+
+    def run(*words) -> str:
+        code = main([str(word) for word in words])
+        done = capsys.readouterr()
+        assert code == 0, done.out + done.err
+        return done.out
+
+    return run
+
+
+def test_commands_of_the_readme(workplace, command, here):
     ran = []
     for line in commands(ROOT / "README.md"):
         words = shlex.split(line)
@@ -63,10 +78,10 @@ def test_commands_of_the_readme(workplace, command):
             arguments[arguments.index("scheduler.max_epochs=20")] = "scheduler.max_epochs=1"
             command("train", *arguments, "dataset.train_batch_size0=4", cwd=workplace, processes=2)
         elif words[:2] in (["cvnets", "train"], ["cvnets", "check"]):
-            command(*words[1:], *QUICK, *SMALL, cwd=workplace)
+            here(*words[1:], *QUICK, *SMALL)
         else:
             assert words[0] == "cvnets", line
-            assert command(*words[1:], cwd=workplace).stdout
+            assert here(*words[1:])
         ran.append(words[1])
     assert {"train", "eval", "list", "explain", "check", "predict"} <= set(ran)
     assert len(list((workplace / "found").iterdir())) == 19
@@ -75,7 +90,7 @@ def test_commands_of_the_readme(workplace, command):
 OWN_DATA = ROOT / "docs/own_data.md"
 
 
-def test_recipe_and_commands_for_own_detection_data(workplace, command):
+def test_recipe_and_commands_for_own_detection_data(workplace, here):
     """The recipe as it stands on the page, for two categories; its weights are a file here."""
     for path in (workplace / "fruit/annotations").iterdir():
         content = json.loads(path.read_text())
@@ -97,11 +112,39 @@ def test_recipe_and_commands_for_own_detection_data(workplace, command):
     source = ["model.weights_source=cvnets-v0.1"]
     for words in lines:
         quick = [*QUICK, *SMALL, *source] if words[1] in ("check", "train") else []
-        done = command(*words[1:], *quick, cwd=workplace)
-        assert done.stdout
+        assert here(*words[1:], *quick)
     names = (workplace / "results/fruit/best/per_class.csv").read_text()
     assert "apple" in names
     assert "pear" in names
+    assert len(list((workplace / "found").iterdir())) == 19
+
+
+DENSE = [
+    "dataset.train_batch_size0=4",
+    "model.classification.pretrained=null",
+    "common.log_freq=1",
+    *(f"image_augmentation.random_short_size_resize.short_side_{end}=64" for end in ("min", "max")),
+]
+
+
+@pytest.mark.parametrize(
+    ("page", "root", "quick"),
+    [
+        ("detection.md", "COCO", ["model.detection.n_classes=null"]),
+        ("segmentation.md", "VOCdevkit", ["model.classification.mit.mode=xx_small"]),
+    ],
+)
+def test_commands_of_the_page_on(page, root, quick, workplace, here, voc_folder):
+    """On generated data where the real ones are named, one epoch at 64 pixels."""
+    (workplace / "fruit").rename(workplace / "COCO")
+    shutil.copytree(voc_folder, workplace / "VOCdevkit")
+    pictures = workplace / "COCO/images/val2017"
+    shutil.copytree(pictures, workplace / "photos")
+    lines = [shlex.split(line) for line in commands(ROOT / "docs" / page)]
+    assert [words[1] for words in lines] == ["check", "train", "eval", "predict"]
+    for words in lines:
+        short = words[1] in ("check", "train")
+        assert here(*words[1:], *([*QUICK, *SMALL, *DENSE, *quick] if short else []))
     assert len(list((workplace / "found").iterdir())) == 19
 
 
@@ -132,7 +175,7 @@ def test_python_of_its_page(workplace, monkeypatch):
     assert sum(names["found"].probabilities.values()) == pytest.approx(1, abs=1e-5)
 
 
-def test_commands_of_the_page_on_weights(workplace, command):
+def test_commands_of_the_page_on_weights(workplace, here):
     """In order: the converted file of the second command is what the others convert."""
     weights = cvnets.create_model("mobilevit_xx_small", n_classes=3).state_dict()
     torch.save(weights, workplace / "mobilevit_xxs.pt")
@@ -141,7 +184,7 @@ def test_commands_of_the_page_on_weights(workplace, command):
         assert words[0] == "cvnets"
         quick = [*QUICK, *SMALL] if words[1] == "train" else []
         quick += ["--size", "32"] if words[1] == "check" else []
-        command(*words[1:], *quick, cwd=workplace)
+        here(*words[1:], *quick)
     assert [words[1] for words in lines] == ["train", "check", *["convert"] * 4]
 
 

@@ -190,7 +190,9 @@ def test_commands_of_its_readme(cvnets_command, workplace):
 def test_list_shows_each_component_and_where_its_options_stand(installed, capsys):
     of_detection = {"detectors", "anchor_generators", "matchers"}
     of_detection |= {"detection_datasets", "detection_losses"}
-    assert set(NAMES) == set(registries()) - {"tasks"} - of_detection
+    of_segmentation = {"segmentors", "segmentation_heads"}
+    of_segmentation |= {"segmentation_datasets", "segmentation_losses"}
+    assert set(NAMES) == set(registries()) - {"tasks"} - of_detection - of_segmentation
     for kind, (name, section) in NAMES.items():
         assert main(["list", kind]) == 0
         rows = [line.split("│") for line in capsys.readouterr().out.splitlines()]

@@ -10,7 +10,9 @@ import yaml
 from cvnets.models.classification import VARIANT_NAMES
 
 ROOT = Path(__file__).resolve().parent.parent
-FAMILIES = yaml.safe_load((ROOT / "docs/model_figures.yaml").read_text())
+FIGURES = yaml.safe_load((ROOT / "docs/model_figures.yaml").read_text())
+FAMILIES = [family for family in FIGURES if "models" in family]
+RECIPES = {name: stated for family in FIGURES for name, stated in family.get("recipes", {}).items()}
 STATED = {name: stated for family in FAMILIES for name, stated in family["models"].items()}
 KEYS = {"size", "official", "paper", "paper_macs", "fixture", "peer"}
 UNITS = {"M": 1e6, "G": 1e9}
@@ -24,12 +26,12 @@ def number(stated: str) -> float:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """What `python docs/model_zoo.py FILE` writes, and the profile of any variant, made once."""
+    """What `python docs/model_zoo.py FILE` writes, and the profiles of variants and of recipes."""
     file = tmp_path_factory.mktemp("docs") / "zoo.md"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["model_zoo.py", str(file)])
         names = runpy.run_path(str(ROOT / "docs/model_zoo.py"), run_name="__main__")
-    return file.read_text(), names["card"]
+    return file.read_text(), names["card"], names["recipe_card"]
 
 
 def test_the_page_is_what_its_script_writes(made):
@@ -47,6 +49,17 @@ def test_every_variant_has_an_entry_and_every_entry_a_variant():
 def test_parameters_are_the_official_ones_to_the_digits_stated(name, made):
     official, ours = STATED[name]["official"], made[1](name, 256).parameters
     assert official in (ours, f"{ours / 1e6:.2f} M")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_parameters_of_recipes_are_the_official_ones(name, made):
+    assert RECIPES[name] == {"official": made[2](name).parameters}
+
+
+def test_every_recipe_of_segmentation_has_an_entry():
+    folder = ROOT / "config"
+    shipped = (folder / "segmentation").rglob("*.yaml")
+    assert set(RECIPES) == {str(path.relative_to(folder).with_suffix("")) for path in shipped}
 
 
 def test_figures_of_papers_are_near_ours(made):

@@ -60,6 +60,27 @@ def test_a_model_by_name_at_256_or_another_size(size, macs, capsys):
         assert f"{sum(numbers):,}" == table["total"][column]
 
 
+@pytest.mark.parametrize(
+    ("words", "classes", "parameters"),
+    [
+        (["segmentation/pascal_voc/deeplabv3_mobilevit_xx_small"], 21, 1_854_853),
+        (["segmentation/ade20k/pspnet_mobilevit_v2", "--size=64"], 150, 9_910_549),
+        # the classes are those of the data, which are not there
+        (
+            ["segmentation/ade20k/pspnet_mobilevit_v2", "model.segmentation.n_classes=null"],
+            150,
+            9_910_549,
+        ),
+    ],
+)
+def test_a_recipe_of_segmentation_is_counted_whole(words, classes, parameters, capsys):
+    """Official counts, auxiliary head included."""
+    assert main(["profile", *words, "-q"]) == 0
+    out = capsys.readouterr().out
+    assert f"{words[0]}, {classes} classes: {parameters:,} parameters; one image of " in out
+    assert ("of 64x64: " if "--size=64" in words else "of 512x512: ") in out
+
+
 def test_the_same_figures_as_json(tmp_path, capsys):
     file = tmp_path / "card.json"
     out = shown(capsys, "profile", "mobilevit_xx_small", "--size=96x64", "--json", file, "-q")

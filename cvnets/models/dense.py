@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cvnets.boxes.output import DetectionOutput, Detections
 from cvnets.models.encoder import ImageEncoder
@@ -29,3 +33,30 @@ class Detector(DenseModel):
     def detect(self, images: Tensor) -> list[Detections]:
         """Images [B, 3, H, W], float RGB in [0, 1] -> what was found in each."""
         return self.postprocess(self(images))
+
+
+class SegmentationOutput(NamedTuple):
+    """Logits of the classes: `low_res` [B, C, h, w] as the head gives them, and in training `aux`
+    [B, C, h', w'] of the auxiliary head, if there is one. `size`: (H, W) of the images."""
+
+    low_res: Tensor
+    aux: Tensor | None
+    size: tuple[int, int]
+
+    @property
+    def logits(self) -> Tensor:
+        """Logits [B, C, H, W] at the size of the images."""
+        return enlarged(self.low_res, self.size)
+
+
+def enlarged(low_res: Tensor, size: tuple[int, int]) -> Tensor:
+    """Logits [B, C, h, w] -> [B, C, H, W] of `size`, bilinear, corners on corners.
+
+    At least in float32: what is added up here decides between classes.
+    """
+    precise = low_res.to(torch.promote_types(low_res.dtype, torch.float32))
+    return F.interpolate(precise, size, mode="bilinear", align_corners=True)
+
+
+class Segmentor(DenseModel):
+    """What a network of semantic segmentation is: a call gives `SegmentationOutput`."""

@@ -96,6 +96,10 @@ def _transformers(prefix: str) -> tuple[Rule, ...]:
     encoder = f"{prefix}.encoder.layer"
     block = r"global_rep\.(\d+)\.pre_norm"
     return (
+        (r"^encoder\.", ""),
+        (r"^seg_head\.aspp\.aspp_layer\.", "segmentation_head.aspp."),
+        (r"\.aspp_pool\.conv_1x1\.", ".conv_1x1."),
+        (r"^seg_head\.classifier\.", "segmentation_head.classifier."),
         (r"^conv_1\.", f"{prefix}.conv_stem."),
         (r"^conv_1x1_exp\.", f"{prefix}.conv_1x1_exp."),
         (r"^classifier\.(fc|1)\.", "classifier."),
@@ -187,9 +191,18 @@ DIALECTS: Mapping[str, tuple[Dialect, ...]] = {
 }
 
 
+# Heads of segmentation in the first release of ml-cvnets, and in MobileViTv3 built on it.
+OLD = "cvnets-v0.1"
+_OLD_HEADS: tuple[Rule, ...] = (
+    (r"^seg_head\.classifier\.", "seg_head.classifier.classifier."),
+    (r"^seg_head\.aux_head\.0\.", "seg_head.aux_head.aux_projection."),
+    (r"^seg_head\.aux_head\.2\.", "seg_head.aux_head.aux_classifier."),
+)
+
+
 def dialects_of(family: str) -> tuple[Dialect, ...]:
     """All dialects of a family, our own first."""
-    return (Dialect(OFFICIAL), *DIALECTS.get(family, ()))
+    return (Dialect(OFFICIAL), Dialect(OLD, _OLD_HEADS), *DIALECTS.get(family, ()))
 
 
 def detect(family: str, own: Collection[str], theirs: Collection[str]) -> Dialect:

@@ -15,7 +15,9 @@ from cvnets.weights.dialects import OFFICIAL, Dialect
 from cvnets.weights.files import State
 from cvnets.weights.preprocessing import Preprocessing
 
-ENOUGH = 0.95  # of the backbone's elements: with less it would be a random start by another name
+ENOUGH = (
+    0.95  # of the elements outside the head: with less it would be a random start by another name
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Reinitialised:
 class LoadReport:
     """What `load_weights` did: entries of the network, and unused ones of the file.
 
-    `share`: of the backbone's elements that were loaded, 0 .. 1. `part`, `other_parts`: see
+    `share`: of the elements outside the head that were loaded, 0 .. 1. `part`, `other_parts`: see
     `WeightsFile`. `preprocessing` is that of the network now, which always sees RGB; `metadata` is
     what we wrote into the file.
     """
@@ -104,7 +106,7 @@ class LoadReport:
         origin += [f"names of {self.library}"] if self.library != OFFICIAL else []
         origin += ["first layer turned from BGR to RGB"] if self.was_bgr else []
         head = f"weights: {self.path}" + (f" ({', '.join(origin)})" if origin else "")
-        share = f"{100 * self.share:.1f} % of the backbone's elements"
+        share = f"{100 * self.share:.1f} % of the elements outside the head"
         rows = [("loaded", f"{len(self.loaded)} of {total} entries, {share}")]
         width = max((len(entry.key) for entry in self.reinitialised), default=0)
         rows += [
@@ -213,7 +215,7 @@ def _mistakes(
     texts = []
     if not enough:
         texts.append(
-            f"only {100 * share:.1f} % of the backbone's elements fit, at least "
+            f"only {100 * share:.1f} % of the elements outside the head fit, at least "
             f"{100 * ENOUGH:.0f} % are needed: the file belongs to another network or size"
         )
     if misshapen:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from config.errors import UserError, suggestion
-from cvnets.weights.dialects import DIALECTS, OFFICIAL
+from cvnets.weights.dialects import DIALECTS, OFFICIAL, OLD
 from cvnets.weights.files import State
 
 Triple = tuple[float, float, float]
@@ -105,6 +105,8 @@ def source_of(family: str, library: str, asked: SourceName, path: str) -> str:
                 f"of this family - {hint}"
             )
         return asked
+    if library == OLD and OLD not in known:  # of MobileViTv3, which was built on that release
+        library = OFFICIAL
     if library != OFFICIAL:
         return library
     possible = {name: about for name, about in known.items() if name not in _libraries(family)}

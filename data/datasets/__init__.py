@@ -2,5 +2,6 @@
 
 from data.datasets.classification import imagenet
 from data.datasets.detection import coco
+from data.datasets.segmentation import ade20k, image_mask, pascal
 
-__all__ = ["coco", "imagenet"]
+__all__ = ["ade20k", "coco", "image_mask", "imagenet", "pascal"]

@@ -1,5 +1,12 @@
 """Transforms, and the pipelines of each task. Importing this package registers the transforms."""
 
-from data.transforms import geometric, photometric, ssd_crop
+from data.transforms import (
+    geometric,
+    photometric,
+    random_crop,
+    random_order,
+    short_side,
+    ssd_crop,
+)
 
-__all__ = ["geometric", "photometric", "ssd_crop"]
+__all__ = ["geometric", "photometric", "random_crop", "random_order", "short_side", "ssd_crop"]

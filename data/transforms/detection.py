@@ -16,11 +16,10 @@ from torchvision.transforms import v2
 
 from config.errors import UserError
 from data.datasets.detection.objects import Objects, Truth
-from data.kinds import TRANSFORMS
 from data.sample import Sample, SampleKey
 from data.transforms.classification import Image, as_tensor
 from data.transforms.interpolation import INTERPOLATIONS
-from data.transforms.options import DetectionTransformOptions
+from data.transforms.options import wanted
 from data.transforms.pipeline import Steps, check_image
 from data.transforms.section import ImageAugmentationSection
 
@@ -51,7 +50,9 @@ class DetectionTrainingTransform:
     """
 
     def __init__(self, section: ImageAugmentationSection):
-        self._before = Steps(section, [name for name in ORDER if not _switched_off(section, name)])
+        self._before = Steps(
+            section, [name for name in ORDER if wanted(section, name, "detection")]
+        )
         self._behind = Steps(section, [name for name in section.enabled if name not in WHOLE])
 
     def __call__(self, image: Image, objects: Objects, key: SampleKey) -> Sample:
@@ -165,13 +166,6 @@ def _changed(
             "labels; it has to drop both (v2.SanitizeBoundingBoxes: leave labels_getter as it is)"
         )
     return pixels, boxes, labels
-
-
-def _switched_off(section: ImageAugmentationSection, name: str) -> bool:
-    """Whether the recipe says so; not to be named in it is not enough."""
-    options = TRANSFORMS.options_of(section, name=name)
-    assert isinstance(options, DetectionTransformOptions)
-    return options.enable is False
 
 
 def _cut_down(side: int) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pydantic import Field, model_validator
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from data.kinds import TRANSFORMS, TransformOptions
 from data.transforms.interpolation import INTERPOLATIONS, Interpolation
-from data.transforms.options import DetectionTransformOptions
+from data.transforms.options import DenseTransformOptions
 
 
 class RandomResizedCropOptions(TransformOptions):
@@ -44,7 +45,7 @@ def random_resized_crop(
     return v2.RandomResizedCrop(size, options.scale, options.aspect_ratio, mode, antialias=True)
 
 
-class RandomHorizontalFlipOptions(DetectionTransformOptions):
+class RandomHorizontalFlipOptions(DenseTransformOptions):
     """Mirror the image."""
 
     p: float = Field(0.5, ge=0, le=1, description="probability")
@@ -56,3 +57,25 @@ def random_horizontal_flip(
 ) -> v2.RandomHorizontalFlip:
     """The mirrored image, with a probability."""
     return v2.RandomHorizontalFlip(options.p)
+
+
+class RandomRotateOptions(TransformOptions):
+    """Turn the image about its centre."""
+
+    angle: float = Field(10.0, ge=0, le=180, description="largest angle either way, degrees")
+    mask_fill: int = Field(
+        255,
+        ge=0,
+        le=255,
+        description="value of the empty corners of a mask, as in its file; 255: not labelled",
+    )
+
+
+@TRANSFORMS.register("random_rotate", options=RandomRotateOptions)
+def random_rotate(options: RandomRotateOptions, *, size: tuple[int, int]) -> v2.RandomRotation:
+    """Image and mask turned by one angle, uniform in +-`angle`; empty corners of images are black."""
+    return v2.RandomRotation(
+        options.angle,
+        v2.InterpolationMode.BILINEAR,  # of images; masks are always sampled
+        fill={tv_tensors.Mask: options.mask_fill, "others": 0},
+    )

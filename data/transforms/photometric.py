@@ -6,13 +6,14 @@ from typing import Any
 
 import cv2
 import torch
+from PIL import ImageFilter
 from pydantic import Field, model_validator
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from data.kinds import TRANSFORMS
+from data.kinds import TRANSFORMS, TransformOptions
 from data.transforms.options import DetectionTransformOptions
 
 
@@ -93,3 +94,34 @@ def photo_metric_distort(
         hue=(options.delta_min, options.delta_max),
         p=options.p,
     )
+
+
+class RandomGaussianNoiseOptions(TransformOptions):
+    """A slight blur; the name is that of the official option, which adds no noise either."""
+
+    p: float = Field(0.5, ge=0, le=1, description="probability")
+
+
+class GaussianBlur(v2.Transform):  # type: ignore[misc]
+    """A blur of a random radius, uniform in 0..1 pixels; boxes and masks as they are."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """The radius: the standard deviation of the Gaussian, pixels."""
+        return {"radius": float(torch.rand(()))}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """An image, uint8 [3, H, W], blurred by PIL, as officially."""
+        of_image = isinstance(inpt, tv_tensors.Image)
+        if isinstance(inpt, tv_tensors.TVTensor) and not of_image:
+            return inpt
+        picture = functional.to_pil_image(inpt).filter(ImageFilter.GaussianBlur(params["radius"]))
+        image = functional.pil_to_tensor(picture)
+        return tv_tensors.wrap(image, like=inpt) if of_image else image
+
+
+@TRANSFORMS.register("random_gaussian_noise", options=RandomGaussianNoiseOptions)
+def random_gaussian_noise(
+    options: RandomGaussianNoiseOptions, *, size: tuple[int, int]
+) -> v2.RandomApply:
+    """The image blurred by a Gaussian of a standard deviation up to a pixel; masks as they are."""
+    return v2.RandomApply([GaussianBlur()], options.p)

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
-from data.loader import Loader, Source
+from data.loader import Source
 from data.sample import Batch
-from data.sampler.plan import plan_epoch
 from engine.checks.anchors import anchor_recall
 from engine.checks.annotations import boxes, classes, collect
 from engine.checks.finding import Finding
 from engine.checks.ground_truth import ground_truth_as_predictions
+from engine.checks.samples import PICTURE, first_of_training
 from engine.drawing import draw_boxes
 from engine.observers.pictures import draw_examples
-from engine.parts import build_sampler
 from engine.task import Example, Task
-
-SAMPLES = 16
-SAMPLES_PER_BATCH = 2  # few, so that several image sizes are seen
-PICTURE = "samples.png"
 
 
 def detection_findings(
@@ -42,23 +36,10 @@ def detection_findings(
 
 def samples(task: Task, source: Source, path: Path) -> Finding:
     """Draw the first images of a training, after augmentation, with their objects."""
-    recipe, shown, unreadable = task.recipe, list[Example](), list[str]()
-    plan = plan_epoch(
-        seed=recipe.common.seed,
-        epoch=0,
-        dataset_size=len(source),
-        sizes=build_sampler(recipe, SAMPLES_PER_BATCH).sizes(0),
-        micro_batches=1,
-    )
-    with closing(Loader(source).training(plan)) as batches:
-        for batch in batches:
-            unreadable += [replaced.reason for replaced in batch.replaced]
-            shown += [_drawn(task, source, batch, place) for place in range(len(batch))]
-            if len(shown) >= SAMPLES:
-                break
-    draw_examples(tuple(shown[:SAMPLES]), path)
-    line = f"{len(shown[:SAMPLES])} images as training sees them, with their objects: {path}"
-    return Finding("Samples", (line,), tuple(unreadable), {"picture": path.name})
+    found, unreadable = first_of_training(task, source)
+    draw_examples(tuple(_drawn(task, source, batch, place) for batch, place in found), path)
+    line = f"{len(found)} images as training sees them, with their objects: {path}"
+    return Finding("Samples", (line,), unreadable, {"picture": path.name})
 
 
 def _drawn(task: Task, source: Source, batch: Batch, place: int) -> Example:

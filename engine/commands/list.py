@@ -49,11 +49,24 @@ def run(words: list[str]) -> int:
 
 def registries(plugins: Sequence[str] = ()) -> Mapping[str, Registry]:
     """Kind of component -> its registry, with what installed packages and `plugins` add."""
-    from cvnets.kinds import ANCHOR_GENERATORS, CLASSIFIERS, DETECTORS, MATCHERS
-    from data.kinds import CLASSIFICATION_DATASETS, DETECTION_DATASETS, SAMPLERS, TRANSFORMS
+    from cvnets.kinds import (
+        ANCHOR_GENERATORS,
+        CLASSIFIERS,
+        DETECTORS,
+        MATCHERS,
+        SEGMENTATION_HEADS,
+        SEGMENTORS,
+    )
+    from data.kinds import (
+        CLASSIFICATION_DATASETS,
+        DETECTION_DATASETS,
+        SAMPLERS,
+        SEGMENTATION_DATASETS,
+        TRANSFORMS,
+    )
     from engine.kinds import METRICS, OBSERVERS, TASKS
     from engine.recipe import recipe_type
-    from loss_fn.kinds import CLASSIFICATION_LOSSES, DETECTION_LOSSES
+    from loss_fn.kinds import CLASSIFICATION_LOSSES, DETECTION_LOSSES, SEGMENTATION_LOSSES
     from optim.kinds import OPTIMIZERS, SCHEDULES
 
     recipe_type()
@@ -63,12 +76,16 @@ def registries(plugins: Sequence[str] = ()) -> Mapping[str, Registry]:
         "detectors": DETECTORS,
         "anchor_generators": ANCHOR_GENERATORS,
         "matchers": MATCHERS,
+        "segmentors": SEGMENTORS,
+        "segmentation_heads": SEGMENTATION_HEADS,
         "datasets": CLASSIFICATION_DATASETS,
         "detection_datasets": DETECTION_DATASETS,
+        "segmentation_datasets": SEGMENTATION_DATASETS,
         "samplers": SAMPLERS,
         "transforms": TRANSFORMS,
         "losses": CLASSIFICATION_LOSSES,
         "detection_losses": DETECTION_LOSSES,
+        "segmentation_losses": SEGMENTATION_LOSSES,
         "optimizers": OPTIMIZERS,
         "schedules": SCHEDULES,
         "tasks": TASKS,

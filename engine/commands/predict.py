@@ -32,22 +32,16 @@ def run(words: list[str]) -> int:
         )
     _check_targets(own, images)
     start_logging(RecipeArguments(quiet=own.quiet, verbose=own.verbose))
-    from engine.prediction import (
-        find_images,
-        json_list,
-        make_folder,
-        picture_paths,
-        predict_files,
-    )
+    from engine.image_files import Pictures, find_images, make_folder, picture_paths
+    from engine.prediction import json_list, predict_files
 
-    files = find_images(images)
-    pictures = picture_paths(files, own.save_images) if own.save_images else None
+    files, pictures = find_images(images), []
     if own.save_images:
+        paths = picture_paths(files, own.save_images)
+        pictures.append(Pictures(paths, lambda found, image: found.draw(image, own.min_score)))
         make_folder(own.save_images)  # if that fails, then before the network is loaded
     predictor = _predictor(weights, own.recipe, overrides)
-    outcomes = predict_files(
-        predictor, files, own.batch, pictures=pictures, min_score=own.min_score
-    )
+    outcomes = predict_files(predictor, files, own.batch, pictures=pictures)
     if own.json is not None:
         outcomes = json_list(own.json, outcomes)
     unreadable = tell(outcomes, None if own.quiet else own.min_score)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 CLASSES = 1000  # where nothing says how many
+CLASSES_OF_PIXELS = 150  # the same in segmentation, as in ADE20K: its masks have 8 bits
 SIZE = (256, 256)  # of a network by name
 USAGE = """usage: cvnets profile NAME [option=value ...] [--size SIZE] [--json FILE] [-q]
        cvnets profile [RECIPE] [key=value ...] [--size SIZE] [--json FILE] [-q] [-v]
@@ -115,7 +116,7 @@ def _of_recipe(name: str | None, overrides: list[str]) -> Subject:
     from engine import build_model
     from engine.parts import build_sampler
     from engine.pretrained import pretrained_key
-    from engine.reading import load_recipe, located
+    from engine.reading import load_recipe, located, task_name
     from engine.resolved import flat
 
     if name is not None:
@@ -124,7 +125,8 @@ def _of_recipe(name: str | None, overrides: list[str]) -> Subject:
     for note in recipe.notes:
         log.info("%s", note)
     section = pretrained_key(recipe).rpartition(".")[0]  # of the whole network
-    classes = flat(recipe)[f"{section}.n_classes"] or CLASSES
+    usual = CLASSES_OF_PIXELS if task_name(recipe) == "segmentation" else CLASSES
+    classes = flat(recipe)[f"{section}.n_classes"] or usual
     # weights that the recipe starts from do not change what is counted
     no_weights = [f"{key}.pretrained=null" for key in (section, "model.classification")]
     bare = load_recipe(name, [*overrides, f"{section}.n_classes={classes}", *no_weights])

@@ -13,7 +13,7 @@ from engine.settings import StatsOptions
 from loss_fn.output import LossOutput
 
 Value = float | dict[str, float]
-PERCENT = ("top", "coco_map")  # metrics whose names begin so
+PERCENT = ("top", "coco_map", "iou")  # metrics whose names begin so
 
 
 @dataclass(frozen=True)

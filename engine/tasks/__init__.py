@@ -1,5 +1,5 @@
 """Tasks. Importing this package registers them."""
 
-from engine.tasks import classification, detection
+from engine.tasks import classification, detection, segmentation
 
-__all__ = ["classification", "detection"]
+__all__ = ["classification", "detection", "segmentation"]

@@ -24,7 +24,15 @@ ROWS = [
         ("loss.classification.cross_entropy.label_smoothing",),
         0.2,
     ),
-    ("loss.ignore_idx", 255, ("loss.classification.cross_entropy.ignore_index",), 255),
+    (
+        "loss.ignore_idx",
+        255,
+        (
+            "loss.classification.cross_entropy.ignore_index",
+            "loss.segmentation.cross_entropy.ignore_index",
+        ),
+        255,
+    ),
     ("sampler.bs.num_repeats", 3, ("sampler.num_repeats",), 3),
     ("sampler.vbs.num_repeats", 4, ("sampler.num_repeats",), 4),
     ("common.finetune_imagenet1k", "w.pt", ("common.finetune",), "w.pt"),
@@ -56,6 +64,9 @@ WITHOUT_EFFECT = {
     "common.bolt_logging": True,
     "model.layer.conv_weight_std": 0.01,
     "model.detection.replace_stride_with_dilation": True,
+    "model.segmentation.replace_stride_with_dilation": True,
+    "model.segmentation.norm_layer": "batch_norm",
+    "model.segmentation.classifier_dropout": 0.1,
     "evaluation.detection.save_overlay_boxes": True,
 }
 VALUES = {
@@ -127,7 +138,8 @@ def test_a_key_without_effect_is_named_and_ignored(old, given):
 @pytest.mark.parametrize(("old", "new"), VALUES.items())
 def test_an_old_value_is_read_as_the_new_one(old, new):
     key, given = old
-    measured = ["stats.val=coco_map,loss", "stats.checkpoint_metric_max=true"]
+    measured = ["dataset.category=detection", "stats.val=coco_map,loss"]
+    measured += ["stats.checkpoint_metric_max=true"]
     recipe = load_recipe(None, [f"{key}={given}", *(measured if key.startswith("stats.") else ())])
     assert value_of(recipe, key) == new
     assert recipe.notes == (f"command line: old value {key}={given} read as {new}",)

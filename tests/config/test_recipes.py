@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.errors import RecipeError, UserError
-from engine.reading import find_recipe, load_recipe, located
+from engine.reading import find_recipe, load_recipe, located, task_name
 from engine.recipe import recipe_type
 from engine.resolved import flat, operational_keys, resolved_yaml
 
@@ -104,6 +104,48 @@ def test_parts_that_need_no_data_are_tried_before_anything_else(given, line):
     assert line[20:] in first + second
     other = {"scheduler.name": "fixed", "scheduler.fixed.lr": "x"}
     assert mistakes(other) == ["python: scheduler.fixed.lr: a number is expected ('x' given)"]
+
+
+@pytest.mark.parametrize(
+    ("given", "task"),
+    [
+        ({}, "classification"),
+        ({"model.detection.name": "ssd"}, "detection"),
+        ({"model.segmentation.name": "encoder_decoder"}, "segmentation"),
+        (
+            {"model.segmentation.name": "encoder_decoder", "dataset.category": "classification"},
+            "classification",
+        ),
+    ],
+)
+def test_the_task_is_named_or_that_of_the_network(given, task):
+    assert task_name(load_recipe(given)) == task
+
+
+def test_mistakes_in_the_sections_of_segmentation():
+    given = {
+        "image_augmentation.random_resize.min_size": 256,
+        "image_augmentation.random_crop": {"pad_if_needed": True, "resize_if_needed": True},
+        "loss.segmentation.name": "dice",
+        "model.segmentation": {"name": "encoder_decode", "output_stride": 4, "lr_multiplier": 0},
+        "model.segmentation.deeplabv3.aspp_rates": [6, 12],
+        "model.segmentation.pspnet.psp_pool_size": [1, 2],
+    }
+    found = mistakes(given)
+    near = "encoder_decode' - did you mean encoder_decoder?"
+    assert sorted(line.removeprefix("python: ") for line in found) == [
+        "image_augmentation.random_crop.resize_if_needed: not together with pad_if_needed; choose one",
+        "image_augmentation.random_resize.min_size: give max_size as well, or neither",
+        f"loss.segmentation.name: no segmentation loss is called 'dice' - allowed: cross_entropy {OWN}",
+        "model.segmentation.deeplabv3.aspp_rates: 3 whole numbers are expected ([6, 12] given)",
+        "model.segmentation.lr_multiplier: must be above 0 (0 given)",
+        f"model.segmentation.name: no segmentation model is called '{near} {OWN}",
+        "model.segmentation.output_stride: not one of the choices (4 given) - allowed: 16, 32, 8",
+        "model.segmentation.pspnet.psp_pool_size: unknown key - did you mean psp_pool_sizes?",
+    ]
+    assert mistakes({"stats.val": ["iou"]}) == [
+        "python: stats.val: iou measures segmentation, but the task is classification; take it out"
+    ]
 
 
 def test_checks_of_two_options_wait_until_both_are_right():
@@ -245,14 +287,20 @@ def test_operational_keys_say_where_and_how_fast_only():
         "dataset.root_train",
         "dataset.workers",
     } <= free
-    known = set(flat(load_recipe({"stats.val": ["coco_map"]})))
+    known = set(flat(load_recipe({"dataset.category": "detection", "stats.val": ["coco_map"]})))
+    for name in ("pascal", "image_mask"):  # only the options of what is chosen are shown
+        known |= set(flat(load_recipe({"dataset.category": "segmentation", "dataset.name": name})))
     assert free <= known
+    assert {"dataset.pascal.coco_root_dir", "evaluation.segmentation.flip"} <= free
     assert not free & {
         "common.seed",
         "dataset.train_batch_size0",
         "optim.weight_decay",
         "scheduler.max_epochs",
         "model.classification.name",
+        "model.segmentation.seg_head",
+        "dataset.pascal.use_coco_data",
+        "dataset.image_mask.values",
     }
 
 

@@ -12,8 +12,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from config.errors import UserError
+from data.datasets.segmentation.labels import voc_palette
 from data.datasets.shapes import ADE20K_GROUNDS, CLASSES, COCO_IDS, LAYOUTS, generate
-from data.datasets.shapes.encodings import png, polygons, run_lengths, voc_palette
+from data.datasets.shapes.encodings import png, polygons, run_lengths
 
 SPLITS = ("train", "val")
 

@@ -25,7 +25,8 @@ from cvnets.weights.files import METADATA
 from data.datasets.shapes.layouts import COCO_IDS
 from data.images import EXTENSIONS, read_image
 from engine.command_line import main
-from engine.prediction import find_images, picture_paths, predict_files
+from engine.image_files import find_images, picture_paths
+from engine.prediction import predict_files
 from engine.tasks.classification import Classification
 
 PAGE = Path(__file__).parent.parent.parent / "docs/predict.md"

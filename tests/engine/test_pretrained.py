@@ -64,7 +64,10 @@ def test_another_number_of_classes_starts_with_the_table(
     with caplog.at_level("INFO"):
         folder = Path(train(recipe)["run"])
     table = " ".join(caplog.text.split())
-    assert f"weights: {best} loaded 162 of 164 entries, 100.0 % of the backbone's elements" in table
+    assert (
+        f"weights: {best} loaded 162 of 164 entries, 100.0 % of the elements outside the head"
+        in table
+    )
     assert (
         "re-initialised classifier.classifier_fc.weight here (2, 256), in the file (3, 256): another"
         in table

@@ -49,18 +49,6 @@ def border(mask: Mask) -> Mask:
     return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, cross) > 0
 
 
-def voc_palette() -> npt.NDArray[np.uint8]:
-    """The colours of PASCAL VOC's labels, [256, 3] RGB: the bits of the index, dealt in turn."""
-    index = np.arange(256)
-    palette = np.zeros((256, 3), np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            palette[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(
-                np.uint8
-            )
-    return palette
-
-
 def png(labels: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8] | None = None) -> bytes:
     """Encode labels uint8 [H, W] as PNG: with a palette [256, 3], as VOC has them, or grey.
 

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from config.errors import UserError, suggestion
-from data.datasets.shapes.encodings import border, png, polygons, run_lengths, voc_palette
+from data.datasets.segmentation.labels import voc_palette
+from data.datasets.shapes.encodings import border, png, polygons, run_lengths
 from data.datasets.shapes.outlines import CLASSES
 from data.datasets.shapes.pictures import PICTURE_SIZE, SPLITS, classification_image
 from data.datasets.shapes.scenes import SCENE_SIZE, Item, Scene, Style, scene
@@ -190,10 +191,18 @@ def _label_map(drawn: Scene, ground: npt.NDArray[np.uint8], ignored: int) -> npt
 
 
 def _write_voc(order: _Order) -> None:
-    """`VOC2012/JPEGImages`, `SegmentationClass` and the lists in `ImageSets/Segmentation`."""
+    """`VOC2012/JPEGImages`, masks and lists of the original release and of the augmented set.
+
+    The first are `SegmentationClass` (with a palette) and `ImageSets/Segmentation`, the second
+    `SegmentationClassAug` (grey) and `list`.
+    """
     root = order.root / "VOC2012"
     images, labels = _folder(root / "JPEGImages"), _folder(root / "SegmentationClass")
-    lists = _folder(root / "ImageSets" / "Segmentation")
+    grey_labels = _folder(root / "SegmentationClassAug")
+    names_folder, pairs_folder = (
+        _folder(root / "ImageSets" / "Segmentation"),
+        _folder(root / "list"),
+    )
     palette = voc_palette()
     for place, (split, count) in enumerate(order.counts.items()):
         names = [f"{2007 + place}_{index:06d}" for index in range(count)]
@@ -202,7 +211,11 @@ def _write_voc(order: _Order) -> None:
             order.write_jpeg(images / f"{name}.jpg", drawn.image)
             label_map = _label_map(drawn, np.zeros_like(drawn.ground), ignored=255)
             (labels / f"{name}.png").write_bytes(png(label_map, palette))
-        (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+            (grey_labels / f"{name}.png").write_bytes(png(label_map))
+        (names_folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+        pairs = [f"/{images.name}/{name}.jpg /{grey_labels.name}/{name}.png\n" for name in names]
+        file = {"train": "train_aug.txt", "val": "val.txt"}[split]
+        (pairs_folder / file).write_text("".join(pairs))
 
 
 def _write_ade20k(order: _Order) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import cvnets
+import engine
 from cvnets.weights.convert import convert, identify
 from cvnets.weights.files import WeightsFile
 from cvnets.weights.fit import Network
@@ -177,3 +178,72 @@ def test_only_whole_networks_are_converted(message):
     assert message(convert, as_file(state), network, "torchvision") == (
         "--to torchvision: there is no such form of these networks - allowed: cvnets-main, hf, timm"
     )
+
+
+# --- segmentation --------------------------------------------------------------------------------
+
+
+def segmentor(name, **values):
+    recipe = {"model.segmentation.name": "encoder_decoder", "model.segmentation.n_classes": 7}
+    recipe |= {"model.segmentation.activation.name": "relu"}
+    # transformers does not dilate the depthwise convolution in front of MobileViTv2's attention
+    recipe |= {"model.segmentation.output_stride": 32 if name is V2 else 16}
+    family, mode = name
+    return engine.build_model(engine.load_recipe(recipe | family | mode | values))
+
+
+V1 = {"model.classification.name": "mobilevit"}, {"model.classification.mit.mode": "xx_small"}
+V2 = (
+    {"model.classification.name": "mobilevit_v2"},
+    {"model.classification.mitv2.width_multiplier": 0.5},
+)
+
+
+def transformers_segmentor(name):
+    library = pytest.importorskip("transformers")
+    shared = {"num_labels": 7, "output_stride": 32 if name is V2 else 16}
+    if name is V2:
+        config = library.MobileViTV2Config(width_multiplier=0.5, aspp_out_channels=256, **shared)
+        return library.MobileViTV2ForSemanticSegmentation(config)
+    config = library.MobileViTConfig(
+        hidden_sizes=[64, 80, 96],
+        neck_hidden_sizes=[16, 16, 24, 48, 64, 80, 320],
+        expand_ratio=2.0,
+        **shared,
+    )
+    return library.MobileViTForSemanticSegmentation(config)
+
+
+@pytest.mark.parametrize("name", [V1, V2], ids=["v1", "v2"])
+def test_deeplabv3_of_transformers_computes_the_same(reference, tmp_path, name):
+    """Its weights under our names: the logits of the head are those that it computes."""
+    torch.manual_seed(0)
+    peer = transformers_segmentor(name).double().eval()
+    state = reference.fill(peer).state_dict()
+    torch.save(state, tmp_path / "theirs.pt")
+    network = segmentor(name).double().eval()
+    report = cvnets.load_weights(network, tmp_path / "theirs.pt")
+    assert (report.library, report.share, report.reinitialised) == ("hf", 1.0, ())
+    images = reference.images([2, 3, 128, 64])
+    with torch.no_grad():
+        expected = peer(images.flip(1) if report.was_bgr else images).logits
+        found = network(images).low_res
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() < 1e-10 * expected.std()
+
+
+def test_names_of_the_first_release(reference, tmp_path):
+    """Its first layer is for BGR images, like all of that release."""
+    network = reference.fill(segmentor(V1))
+    old = {
+        key.replace("seg_head.classifier.", "seg_head.classifier.classifier."): value
+        for key, value in network.state_dict().items()
+    }
+    assert old.keys() != network.state_dict().keys()
+    torch.save(old, tmp_path / "old.pt")
+    fresh = segmentor(V1).double()
+    report = cvnets.load_weights(fresh, tmp_path / "old.pt")
+    assert (report.library, report.was_bgr, report.reinitialised) == ("cvnets-v0.1", True, ())
+    for key, value in network.state_dict().items():
+        turned = value.flip(1) if key == "encoder.conv_1.block.conv.weight" else value
+        assert torch.equal(fresh.state_dict()[key], turned), key

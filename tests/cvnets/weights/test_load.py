@@ -39,7 +39,7 @@ def test_a_matching_file_is_loaded_whole(file):
         assert torch.equal(a, b)
     assert lines(report) == [
         f"weights: {path}",
-        "loaded 10 of 10 entries, 100.0 % of the backbone's elements",
+        "loaded 10 of 10 entries, 100.0 % of the elements outside the head",
     ]
 
 
@@ -51,7 +51,7 @@ def test_another_number_of_classes_starts_anew_and_is_listed(file):
     assert torch.equal(target.classifier.fc.weight, fresh)
     assert lines(report) == [
         f"weights: {path}",
-        "loaded 8 of 10 entries, 100.0 % of the backbone's elements",
+        "loaded 8 of 10 entries, 100.0 % of the elements outside the head",
         "re-initialised classifier.fc.weight here (3, 8), in the file (5, 8): another number of classes",
         "re-initialised classifier.fc.bias here (3,), in the file (5,): another number of classes",
     ]
@@ -98,7 +98,7 @@ def test_entries_that_only_one_side_has(file):
     report = cvnets.load_weights(Net(), path, exclude="extra", ignore_missing="norm.*")
     assert lines(report) == [
         f"weights: {path}",
-        "loaded 9 of 10 entries, 99.8 % of the backbone's elements",
+        "loaded 9 of 10 entries, 99.8 % of the elements outside the head",
         "re-initialised norm.bias here (8,), in the file missing: allowed by the scopes",
         "ignored 1 entries: extra.weight",
     ]
@@ -108,7 +108,7 @@ def test_a_backbone_that_stays_random_is_refused_even_if_the_scopes_allow_it(fil
     """The body holds 4,608 of its 4,673 elements (32 in the stem, 33 in the norm)."""
     path = file(Net().state_dict())
     assert message(cvnets.load_weights, Net(), path, exclude="body.*") == (
-        f"{path}: only 1.4 % of the backbone's elements fit, at least 95 % are needed: "
+        f"{path}: only 1.4 % of the elements outside the head fit, at least 95 % are needed: "
         "the file belongs to another network or size"
     )
     report = cvnets.load_weights(Net(), path, exclude="norm.*")
@@ -156,7 +156,7 @@ def test_what_does_not_fit_is_named_in_one_line(file, message):
     assert torch.equal(target.stem.weight, before)
     path = file(Net(width=16).state_dict())
     assert message(cvnets.load_weights, target, path).startswith(
-        f"{path}: only 0.0 % of the backbone's elements fit, at least 95 % are needed: "
+        f"{path}: only 0.0 % of the elements outside the head fit, at least 95 % are needed: "
         "the file belongs to another network or size; stem.weight is (16, 3, 1, 1) in the file"
     )
     path = file({"layer1.0.weight": torch.ones(1), "layer1.0.bias": torch.ones(1)})
@@ -175,7 +175,7 @@ def test_parts_of_a_training_checkpoint_are_named(file):
     path = file({"model_state_dict": state, "ema_state_dict": state})
     assert lines(cvnets.load_weights(Net(), path)) == [
         f"weights: {path} (model_state_dict of a training checkpoint)",
-        "loaded 10 of 10 entries, 100.0 % of the backbone's elements",
+        "loaded 10 of 10 entries, 100.0 % of the elements outside the head",
         "ignored other weights in the file: ema_state_dict",
     ]
 
