@@ -177,20 +177,27 @@ def _cross_checks(recipe: Recipe, wrong: Collection[str] = ()) -> list[Problem]:
 def _unfit_metrics(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
     """Metrics that another task feeds, and a checkpoint metric that names a part that is not there."""
     found: list[tuple[tuple[str, ...], str]] = []
-    task, (chosen, _, part) = task_name(recipe), recipe.stats.checkpoint_metric.partition(".")
-    for key in ("train", "val"):
-        for name in dict.fromkeys(getattr(recipe.stats, key)):
-            if name not in METRICS:
-                continue
+    chosen, _, part = recipe.stats.checkpoint_metric.partition(".")
+    task = task_name(recipe)
+    kind = getattr(TASKS[task].registered, "kind", "") if task in TASKS else ""
+    for name in dict.fromkeys((*recipe.stats.val, *recipe.stats.train)):
+        if name not in METRICS:
+            continue
+        try:
             metric = METRICS.build(recipe.stats, name=name)
-            measured, parts = getattr(metric, "task", task), getattr(metric, "parts", None)
-            if measured != task and task in TASKS:
-                text = f"{name} measures {measured}, but the task is {task}; take it out"
-                found.append(((f"stats.{key}",), text))
-            if key == "val" and name == chosen and parts and part not in parts:
-                text = f"{name} has no part {part!r}; choose one of "
-                text += ", ".join(f"{name}.{each}" for each in parts)
-                found.append((("stats.checkpoint_metric",), text))
+        except UserError as error:
+            place, _, text = str(error).partition(": ")
+            found.append(((place,), text))
+            continue
+        measured, parts = getattr(metric, "task", ""), getattr(metric, "parts", None)
+        if measured and kind and measured != kind:
+            key = "stats.val" if name in recipe.stats.val else "stats.train"
+            text = f"{name} measures {measured}, but the task is {task}; take it out"
+            found.append(((key,), text))
+        if name == chosen and parts and part not in parts:
+            text = f"{name} has no part {part!r}; choose one of "
+            text += ", ".join(f"{name}.{each}" if each else name for each in parts)
+            found.append((("stats.checkpoint_metric",), text))
     return found
 
 

@@ -50,11 +50,13 @@ class Report(Protocol):
 class Task(ABC):
     """Built once per run from the recipe. `class_names` may be empty where there are no classes.
 
-    `pretrained`: the key of a recipe that names the weights of the whole network. `weights`: the
-    report on the pretrained weights that `build_model` has loaded, if any. `resumed`: a training
-    state will replace all weights, so there is nothing to load.
+    `kind`: what it gives to metrics; "" fits all of them. `pretrained`: the key of a recipe that
+    names the weights of the whole network. `weights`: the report on the pretrained weights that
+    `build_model` has loaded, if any. `resumed`: a training state will replace all weights, so there
+    is nothing to load.
     """
 
+    kind: ClassVar[str] = ""
     pretrained: ClassVar[str] = "model.classification.pretrained"
 
     class_names: tuple[str, ...] = ()

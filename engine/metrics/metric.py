@@ -34,7 +34,7 @@ class Observation:
 class Metric(Protocol):
     """Counts on the device without synchronising; the result does not depend on who counted what.
 
-    A metric may say of itself, for checks before the run: `task`, the only one that feeds it;
+    A metric may say of itself, for checks before the run: `task`, the only kind that feeds it;
     `parts`, the names of its values, if it has several; `larger_is_better`.
     """
 

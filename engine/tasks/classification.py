@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,8 @@ class Classified:
 @TASKS.register("classification")
 class Classification(Task):
     """One label per image."""
+
+    kind: ClassVar[str] = "classification"
 
     def __init__(self, options: NoOptions, *, recipe: Recipe):
         super().__init__(recipe)

@@ -51,6 +51,7 @@ SHOWN = 0.3  # least score of the boxes that are drawn
 class Detection(Task):
     """Boxes and classes of the objects in an image."""
 
+    kind: ClassVar[str] = "detection"
     pretrained: ClassVar[str] = "model.detection.pretrained"
 
     def __init__(self, options: NoOptions, *, recipe: Recipe):

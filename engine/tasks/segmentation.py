@@ -56,6 +56,7 @@ RIGHT = 0.8  # share of the pixels from which on a picture counts as right
 class Segmentation(Task):
     """The class of every pixel."""
 
+    kind: ClassVar[str] = "segmentation"
     pretrained: ClassVar[str] = f"{KEY}.pretrained"
 
     def __init__(self, options: NoOptions, *, recipe: Recipe):

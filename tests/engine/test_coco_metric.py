@@ -370,6 +370,7 @@ def test_a_library_that_is_not_installed(monkeypatch):
 
 def test_a_larger_value_is_better():
     recipe = {"stats.val": ["coco_map"], "stats.checkpoint_metric": "coco_map.bbox"}
+    recipe |= {"model.detection.name": "ssd"}
     assert load_recipe({**recipe, "stats.checkpoint_metric_max": True})
     with pytest.raises(UserError, match="coco_map is better when it is larger"):
         load_recipe({**recipe, "stats.checkpoint_metric_max": False})
