@@ -47,7 +47,7 @@ demo-detection: install
 demo-segmentation: install
 	test -f results/demo/checkpoint_best.pt || $(MAKE) demo
 	test -d results/shapes_voc || \
-		$(RUN)cvnets" shapes --layout voc --out results/shapes_voc --train 1600 --val 250
+		$(RUN)cvnets" shapes --layout voc --out results/shapes_voc --train 1600 --val 200
 	$(RUN)cvnets" train demo/segmentation
 	$(RUN)cvnets" eval results/demo_segmentation/checkpoint_ema_best.pt
 

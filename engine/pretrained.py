@@ -47,7 +47,7 @@ def recipe_of(checkpoint: str | Path, overrides: Iterable[str]) -> tuple[Recipe,
     if not isinstance(metadata.get("recipe"), dict):
         raise UserError(
             f"{checkpoint}: carries no recipe; give a recipe, and the file as "
-            "model.classification.pretrained or model.detection.pretrained"
+            "model.classification.pretrained, or that of model.detection or model.segmentation"
         )
     mapping, place = metadata["recipe"] | WHOLE, f"the recipe in {checkpoint}"
     recipe = load_recipe(mapping, overrides, plugins=False, place=place)

@@ -156,6 +156,10 @@ def _cross_checks(recipe: Recipe, wrong: Collection[str] = ()) -> list[Problem]:
     ):
         unknown = [name for name in names if name not in registry]
         found += [((key,), unknown_name(registry.kind, name, registry.names())) for name in unknown]
+    kind, asked = _kind(recipe), recipe.loss.category
+    if kind and asked not in (None, kind):
+        text = f"{asked}, but the task is {kind}, and so is its loss; take it out"
+        found.append((("loss.category",), text))
     metric = stats.checkpoint_metric
     if metric.partition(".")[0] not in (*stats.val, "loss"):
         measured = ", ".join(dict.fromkeys(("loss", *stats.val)))
@@ -174,12 +178,17 @@ def _cross_checks(recipe: Recipe, wrong: Collection[str] = ()) -> list[Problem]:
     ]
 
 
+def _kind(recipe: Recipe) -> str:
+    """What the task of a recipe gives to losses and metrics; "" if it does not say."""
+    task = task_name(recipe)
+    return getattr(TASKS[task].registered, "kind", "") if task in TASKS else ""
+
+
 def _unfit_metrics(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
     """Metrics that another task feeds, and a checkpoint metric that names a part that is not there."""
     found: list[tuple[tuple[str, ...], str]] = []
     chosen, _, part = recipe.stats.checkpoint_metric.partition(".")
-    task = task_name(recipe)
-    kind = getattr(TASKS[task].registered, "kind", "") if task in TASKS else ""
+    task, kind = task_name(recipe), _kind(recipe)
     for name in dict.fromkeys((*recipe.stats.val, *recipe.stats.train)):
         if name not in METRICS:
             continue

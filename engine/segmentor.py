@@ -9,6 +9,7 @@ from cvnets.kinds import SEGMENTATION_HEADS, SEGMENTORS
 from cvnets.layers.style import LayerStyle
 from cvnets.models.dense import Segmentor
 from cvnets.models.encoder import ImageEncoder
+from cvnets.models.segmentation import SegmentationHead
 from engine.backbone import build_backbone, check_dense
 from engine.recipe import Recipe
 
@@ -33,6 +34,11 @@ def build_segmentor(
         aux_dropout=section.aux_dropout if section.use_aux_head else None,
         style=style,
     )
+    if not isinstance(head, SegmentationHead):
+        raise UserError(
+            f"model.segmentation.seg_head: {section.seg_head} is no "
+            "cvnets.models.segmentation.SegmentationHead; derive its class from it"
+        )
     style.initialise(head)
     segmentor = SEGMENTORS.build(section, encoder=encoder, seg_head=head)
     if not isinstance(segmentor, Segmentor):

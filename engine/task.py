@@ -152,7 +152,7 @@ class Task(ABC):
         """What `model` says of images, each uint8 [H, W, 3] RGB of any size; one batch."""
         raise UserError(f"the task {type(self).__name__} makes no predictions of single images")
 
-    def lr_multipliers(self) -> dict[str, float]:
+    def lr_multipliers(self, model: nn.Module) -> dict[str, float]:
         """Names of parts of the model -> learning rate over that of the rest."""
         return {}
 

@@ -147,7 +147,7 @@ class Assembly:
             model,
             weight_decay=recipe.optim.weight_decay,
             no_decay_bn_filter_bias=recipe.optim.no_decay_bn_filter_bias,
-            lr_multipliers=self.task.lr_multipliers(),
+            lr_multipliers=self.task.lr_multipliers(model),
         )
         state = TrainState(
             model=model,

@@ -16,11 +16,13 @@ class DenseModel(nn.Module):
     """A network around the backbone `encoder`, for detection or segmentation.
 
     `head`: names of the parts whose size depends on the number of classes. Weights of another
-    number of classes leave them as they are initialised.
+    number of classes leave them as they are initialised. `dispensable`: parts that weights may hold
+    and the network may go without, because they are for training only.
     """
 
     encoder: ImageEncoder
     head: tuple[str, ...] = ()
+    dispensable: tuple[str, ...] = ()
 
 
 class Detector(DenseModel):

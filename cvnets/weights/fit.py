@@ -25,7 +25,8 @@ class Network:
     """What loading has to know of a network: its entries, and what of it may start anew.
 
     `head`: the parts that depend on the number of classes; `behind`: further parts that files of
-    detection and segmentation networks lack. Both are names of modules. `preprocessing` says what
+    detection and segmentation networks lack; `dispensable`: parts of files that the network may
+    lack. All are names of modules. `preprocessing` says what
     the library of a foreign network writes of its own weights.
     """
 
@@ -33,6 +34,7 @@ class Network:
     family: str = ""
     head: tuple[str, ...] = ()
     behind: tuple[str, ...] = ()
+    dispensable: tuple[str, ...] = ()
     preprocessing: Callable[[], Mapping[str, Any]] | None = None
 
     @classmethod
@@ -41,7 +43,12 @@ class Network:
         its backbone; the head of others is their last linear layer."""
         state = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
         if isinstance(model, DenseModel):
-            return cls(state, family=model.encoder.family, head=model.head)
+            return cls(
+                state,
+                family=model.encoder.family,
+                head=model.head,
+                dispensable=model.dispensable,
+            )
         if not isinstance(model, ImageEncoder):
             layers = [name for name, m in model.named_modules() if isinstance(m, nn.Linear)]
             return cls(state, head=tuple(layers[-1:]))
@@ -56,6 +63,10 @@ class Network:
     def in_head(self, key: str) -> bool:
         """Whether an entry belongs to the head."""
         return _is_in(key, self.head)
+
+    def goes_without(self, key: str) -> bool:
+        """Whether an entry of a file is of a part that this network lacks and does not need."""
+        return key not in self.state and _is_in(key, self.dispensable)
 
     def share_of_backbone(self, keys: Collection[str], without: tuple[str, ...] = ()) -> float:
         """Elements of the backbone, apart from `without`, that are among `keys`; 0 .. 1 of them."""

@@ -121,7 +121,8 @@ def fitted(
     named = named if inner is None else inner
     dialect = detect(network.family, network.state, named)
     state = dialect.read(named, network.state)
-    kept = {key: value for key, value in state.items() if not matches(drop, key)}
+    without = [key for key in state if network.goes_without(key)]
+    kept = {k: v for k, v in state.items() if not matches(drop, k) and k not in without}
 
     def may_be_missing(key: str) -> bool:
         return any(matches(drop, name) for name in dialect.names(key)) or matches(optional, key)
@@ -131,7 +132,7 @@ def fitted(
     dropped = [key for key in file.state if matches(drop, key) and key not in network.state]
     report = replace(
         report,
-        ignored=(*dropped, *other_parts),
+        ignored=(*dropped, *other_parts, *without),
         part=file.part,
         other_parts=file.other_parts,
     )

@@ -21,8 +21,9 @@ USAGE = """usage: cvnets eval RECIPE model.classification.pretrained=WEIGHTS [ke
        cvnets eval CHECKPOINT.pt [key=value ...]
        main_eval.py --common.config-file RECIPE --model.classification.pretrained WEIGHTS
 
-The weights of a detector are model.detection.pretrained. A checkpoint that was trained here carries
-its recipe; keys given on the command line win over it.
+The weights of a detector are model.detection.pretrained, those of a network of segmentation
+model.segmentation.pretrained. A checkpoint that was trained here carries its recipe; keys given on
+the command line win over it.
 Results go to evaluation.json, predictions.png and the tables of the task in
 common.results_loc/common.run_label/evaluations/NAME, where NAME is that of the weights.
 With evaluation.TASK.mode=single_image or image_folder and evaluation.TASK.path nothing is measured:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,7 @@ class Segmentation(Task):
     def __init__(self, options: NoOptions, *, recipe: Recipe):
         super().__init__(recipe)
         self.labels: Labels | None = None
+        self._trains = False
         asked = recipe.evaluation.segmentation
         self._passes = Passes(asked.scales, asked.flip, asked.sliding_window, asked.sliding_stride)
 
@@ -92,6 +94,7 @@ class Segmentation(Task):
         self._check_labels(dataset.labels, known_as)
         section = self.recipe.image_augmentation
         training = split == "train"
+        self._trains |= training
         if training:
             transform: Any = SegmentationTrainingTransform(section)
         else:
@@ -128,7 +131,8 @@ class Segmentation(Task):
         if not classes:
             raise UserError(f"{KEY}.n_classes: not given, and there are no data to count")
         model = build_segmentor(self.recipe, classes, self._load_backbone)
-        self._check_batches(model)
+        if self._trains:
+            self._check_pooling(model)
         if section.pretrained and not self.resumed:
             self.weights = load_pretrained(model, self, self.pretrained, section.pretrained)
         if self.labels is None:
@@ -146,20 +150,26 @@ class Segmentation(Task):
         self.class_names = self.labels.names
         log.info("neither data nor weights name the %d classes: %s are taken", classes, names)
 
-    def _check_batches(self, model: Segmentor) -> None:
-        """UserError for batches of one image where a batch norm could learn nothing from them."""
-        head = getattr(model, "seg_head", None)
-        norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-        if norms and getattr(head, "needs_two_images", False):
-            sampler = SAMPLERS.build(
-                self.recipe.sampler, batch_size=self.recipe.dataset.train_batch_size0
+    def _check_pooling(self, model: Segmentor) -> None:
+        """UserError where a norm could learn nothing from maps of one pixel, as the pooling gives."""
+        if not getattr(getattr(model, "seg_head", None), "needs_two_images", False):
+            return
+        kinds = {type(module) for module in model.modules()}
+        head, norm = self.recipe.model.segmentation.seg_head, self.recipe.model.normalization
+        if nn.InstanceNorm2d in kinds:
+            raise UserError(
+                f"model.normalization.name: the pooling of {head} makes maps of one pixel, which "
+                "instance_norm cannot normalise; choose another norm"
             )
-            if min(size.batch for size in sampler.sizes(0)) < 2:
-                raise UserError(
-                    "dataset.train_batch_size0: with one image in a batch, the batch norm behind the "
-                    f"pooling of {self.recipe.model.segmentation.seg_head} has a single number to "
-                    f"learn from; set it to 2 or more, or {KEY}.freeze_batch_norm to true"
-                )
+        batch = self.recipe.dataset.train_batch_size0
+        sampler = SAMPLERS.build(self.recipe.sampler, batch_size=batch)
+        shared = norm.synchronised and int(os.environ.get("WORLD_SIZE", "1")) > 1
+        if nn.BatchNorm2d in kinds and not shared and min(s.batch for s in sampler.sizes(0)) < 2:
+            raise UserError(
+                "dataset.train_batch_size0: with one image in a batch, the batch norm behind the "
+                f"pooling of {head} has a single number to learn from; set it to 2 or more, or "
+                f"{KEY}.freeze_batch_norm to true"
+            )
 
     def _load_backbone(self, encoder: ImageEncoder) -> None:
         path = self.recipe.model.classification.pretrained
@@ -171,9 +181,11 @@ class Segmentation(Task):
         loss: nn.Module = SEGMENTATION_LOSSES.build(self.recipe.loss.segmentation)
         return loss
 
-    def lr_multipliers(self) -> dict[str, float]:
-        """The head learns `model.segmentation.lr_multiplier` times as fast as the backbone."""
-        return {"seg_head": self.recipe.model.segmentation.lr_multiplier}
+    def lr_multipliers(self, model: nn.Module) -> dict[str, float]:
+        """What stands around the backbone learns `lr_multiplier` times as fast as that."""
+        factor = self.recipe.model.segmentation.lr_multiplier
+        parts = [name for name, part in model.named_children() if [*part.parameters()]]
+        return {name: factor for name in parts if name != "encoder" and factor != 1}
 
     def metadata(self) -> dict[str, Any]:
         """The classes, the value of each in mask files, and its colour."""

@@ -43,7 +43,7 @@ class SegmentationCrossEntropyOptions(Options):
     )
     class_weights: bool = Field(
         False,
-        description="rare classes weigh more: 1 / ln(1.1 + share of the micro-batch's pixels)",
+        description="rare classes weigh more in training: 1 / ln(1.1 + share of the pixels)",
     )
     label_smoothing: float = Field(
         0.0, ge=0.0, lt=1.0, description="share of the target spread over all classes, in training"
@@ -69,7 +69,8 @@ class SegmentationCrossEntropy(nn.Module):
         labels = targets["mask"].long()
         left_out = (labels == LEFT_OUT) | (labels == self.options.ignore_index)
         labels = labels.masked_fill(left_out, _IGNORED)
-        weights = self._weights(labels, outputs.low_res) if self.options.class_weights else None
+        weighted = self.options.class_weights and self.training
+        weights = self._weights(labels, outputs.low_res) if weighted else None
         units = (~left_out).sum() if weights is None else _mass(labels, weights)
         main = self._mean(outputs.low_res, labels, weights, units)
         if outputs.aux is None or not self.training:
@@ -84,9 +85,10 @@ class SegmentationCrossEntropy(nn.Module):
         if logits.shape[2:] != labels.shape[1:]:
             size = (labels.shape[1], labels.shape[2])
             logits = F.interpolate(logits, size, mode="bilinear", align_corners=True)
+        # pixel by pixel: CUDA's loss of whole maps is not deterministic
         total = F.cross_entropy(
-            logits,
-            labels,
+            logits.permute(0, 2, 3, 1).flatten(0, 2),
+            labels.flatten(),
             weights,
             ignore_index=_IGNORED,
             reduction="sum",
@@ -97,9 +99,8 @@ class SegmentationCrossEntropy(nn.Module):
     def _weights(self, labels: Tensor, logits: Tensor) -> Tensor:
         """A weight for each class [C] by its share of the pixels that count; 0 if it has none."""
         classes = logits.shape[1]
-        counts = torch.zeros(classes + 1, device=labels.device)
         places = torch.where(labels < 0, classes, labels).flatten()
-        counts = counts.scatter_add_(0, places, torch.ones_like(places, dtype=counts.dtype))[:-1]
+        counts = labels.new_zeros(classes + 1).scatter_add_(0, places, torch.ones_like(places))[:-1]
         weights = 1 / torch.log(1.1 + counts / counts.sum().clamp_min(1))
         dtype = torch.promote_types(logits.dtype, torch.float32)
         return torch.where(counts > 0, weights, 0).to(dtype)

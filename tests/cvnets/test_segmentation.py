@@ -129,11 +129,12 @@ def test_official_parameter_groups(no_decay):
     from engine.parts import build_task
 
     task = build_task(recipe)
+    network = task.build_model()
     groups = parameter_groups(
-        task.build_model(),
+        network,
         weight_decay=recipe.optim.weight_decay,
         no_decay_bn_filter_bias=no_decay,
-        lr_multipliers=task.lr_multipliers(),
+        lr_multipliers=task.lr_multipliers(network),
     )
     assert len(groups) == len(case["groups"]) == (4 if no_decay else 2)
     for group, expected in zip(groups, case["groups"], strict=True):
@@ -283,6 +284,21 @@ def test_scales_are_averaged():
     expected = ((PICTURE * 8).softmax(1) + small) / 2
     found = segment(Colours(), PICTURE, Passes(scales=(1.0, 0.5)))
     torch.testing.assert_close(found.logits.exp(), expected)
+
+
+class Sure(Segmentor):
+    """So sure of class 0 that the probabilities of the others are 0 in float32."""
+
+    def forward(self, images):
+        scores = torch.tensor([60.0, 0.0, -60.0])[None, :, None, None].expand(1, 3, 8, 8)
+        return SegmentationOutput(scores, None, tuple(images.shape[2:]))
+
+
+def test_a_sure_network_stays_sure_in_several_passes():
+    output = segment(Sure(), torch.zeros(1, 3, 64, 64), Passes(flip=True))
+    assert output.low_res.isfinite().all()
+    for size in ((64, 64), (70, 77)):
+        assert not classes_of(output.low_res, size).any()
 
 
 class Sided(Segmentor):

@@ -364,7 +364,7 @@ def test_own_masks_in_colours(tmp_path):
     share = f"{100 * (VALUES == 3).mean():.1f}"
     with pytest.raises(UserError, match=rf"nor ignored: \[1, 2, 3\] \({share} %\); add"):
         own(tmp_path, **options, ignore_colors=((0, 0, 255),)).load(0)
-    with pytest.raises(ImageError, match="the mask has colours"):
+    with pytest.raises(UserError, match="the mask has colours; give dataset.image_mask.colors"):
         own(tmp_path, names=("red", "black")).load(0)
     write_own(tmp_path, [with_palette(VALUES)], "val")
     with pytest.raises(UserError, match="values, no colours"):
@@ -459,3 +459,26 @@ def test_batches_of_several_sizes(voc):
     (batch,) = Loader(val).evaluation(plan_evaluation(3, Size(48, 48, 3)))
     assert batch.targets["mask"].shape == (3, 48, 48)
     assert [tuple(truth.shape) for truth in batch.targets["truth"]] == list(batch.sizes)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_of_16_bits_are_refused_rather_than_cut_to_their_high_bytes(tmp_path, channels):
+    values = np.repeat(np.arange(20, dtype=np.uint16).reshape(4, 5, 1), channels, axis=2)
+    cv2.imwrite(str(tmp_path / "m.png"), values)
+    with pytest.raises(ImageError, match="several channels of 16 bits"):
+        read_mask(tmp_path / "m.png")
+
+
+def test_a_mask_of_too_many_pixels_is_named(tmp_path, monkeypatch):
+    Image.fromarray(np.zeros((40, 50), np.uint8)).save(tmp_path / "m.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
+    with pytest.raises(ImageError, match=r"m.png: cannot decode the mask .*1800"):
+        read_mask(tmp_path / "m.png")
+
+
+def test_a_list_in_another_encoding_is_named(tmp_path):
+    generate("voc", tmp_path / "v", train=3, val=3, size=64)
+    file = tmp_path / "v/VOC2012/list/val.txt"
+    file.write_text(file.read_text(), encoding="utf-16")
+    with pytest.raises(UserError, match=r"val.txt is no UTF-8 text; save it as such"):
+        Pascal(PascalOptions(), root=str(tmp_path / "v"), split="val")

@@ -217,6 +217,32 @@ def test_a_mistake_is_one_line(words, text, segmentation_recipe):
     assert str(caught.value) == text
 
 
+def test_a_norm_that_cannot_normalise_what_is_pooled_is_refused(segmentation_recipe):
+    with pytest.raises(UserError, match="model.normalization.name: the pooling of deeplabv3 makes"):
+        engine.train(
+            engine.load_recipe(segmentation_recipe | {"model.normalization.name": "instance_norm"})
+        )
+
+
+def test_the_loss_must_be_that_of_the_task(segmentation_recipe):
+    with pytest.raises(UserError, match="loss.category: detection, but the task is segmentation"):
+        engine.load_recipe(segmentation_recipe | {"loss.category": "detection"})
+
+
+def test_a_network_without_auxiliary_head_takes_weights_with_one(
+    trained, segmentation_recipe, caplog
+):
+    best = trained(segmentation_recipe) / "checkpoint_best.pt"
+    words = {"model.segmentation.use_aux_head": False, "dataset.train_batch_size0": 1}
+    words |= {"model.segmentation.pretrained": str(best)}
+    caplog.set_level("INFO")
+    report = engine.evaluate(engine.load_recipe(segmentation_recipe | words))
+    whole = engine.load(best)
+    assert report["images"] == 19
+    assert "seg_head.aux_head" in caplog.text
+    assert any("aux_head" in name for name, _ in whole.model.named_parameters())
+
+
 @pytest.mark.parametrize("stride", [8, 16])
 def test_batches_of_one_train_with_frozen_norms(stride, segmentation_recipe):
     words = {"dataset.train_batch_size0": 1, "sampler.name": "batch_sampler"}

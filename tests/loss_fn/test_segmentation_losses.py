@@ -75,6 +75,13 @@ def test_value_and_gradient_are_those_of_torch(smoothing, weighted):
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
 
 
+def test_class_weights_are_for_training():
+    logits, mask = random_case()
+    weighted = make(training=False, class_weights=True)(None, output(logits), {"mask": mask})
+    plain = make(training=False)(None, output(logits), {"mask": mask})
+    assert torch.equal(weighted.total, plain.total) and torch.equal(weighted.units, plain.units)
+
+
 def test_a_class_may_be_left_out_besides():
     logits, mask = random_case()
     found = make(ignore_index=0)(None, output(logits), {"mask": mask})

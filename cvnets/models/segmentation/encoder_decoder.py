@@ -15,6 +15,8 @@ from cvnets.models.segmentation.heads import SegmentationHead
 class EncoderDecoder(Segmentor):
     """Runs the head on maps of the backbone; its logits are enlarged once, to the images' size."""
 
+    dispensable = ("seg_head.aux_head",)
+
     def __init__(self, options: NoOptions, *, encoder: ImageEncoder, seg_head: SegmentationHead):
         super().__init__()
         self.encoder = encoder.as_backbone(seg_head.levels)

@@ -65,7 +65,8 @@ def segment(model: Segmentor, images: Tensor, passes: Passes) -> SegmentationOut
                 found = F.interpolate(found, size, mode="bilinear", align_corners=True)
             total = found if total.ndim == 0 else total.add_(found)
     count = len(passes.scales) * (1 + passes.flip)
-    return SegmentationOutput((total / count).log(), None, size)
+    mean = (total / count).clamp_min(torch.finfo(total.dtype).tiny)  # enlarging -inf gives nan
+    return SegmentationOutput(mean.log(), None, size)
 
 
 def _probabilities(model: Segmentor, images: Tensor, passes: Passes) -> Tensor:

@@ -84,6 +84,11 @@ class ImageMask(MaskedImages):
     def values(self, mask: Mask, path: str) -> Mask:
         """Raw values; those of colours are class indices."""
         if not len(self._colors):
+            if mask.ndim == 3 and (mask != mask[..., :1]).any():
+                raise UserError(
+                    f"{path}: the mask has colours; give {KEY}.colors, one for each name, or save it "
+                    "with one channel (values 0..255) or a palette"
+                )
             return super().values(mask, path)
         if mask.ndim == 2:
             raise UserError(

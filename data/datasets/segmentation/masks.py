@@ -29,10 +29,15 @@ def read_mask(path: Path | str) -> Mask:
         raise ImageError(
             f"{path}: a mask cannot be a JPEG, which changes its values; save it as PNG"
         )
+    if _is_png(content) and content[24] == 16 and content[25] != 0:
+        raise ImageError(
+            f"{path}: the mask has several channels of 16 bits; save it with 8 bits, or as grey"
+        )
     try:
         with Image.open(io.BytesIO(content)) as image:
             values, mode = np.asarray(image), image.mode
-    except (OSError, ValueError, SyntaxError) as error:  # the last one is PIL's, of a broken PNG
+    # the last but one is PIL's, of a broken PNG, the last of more pixels than it deems safe
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError(f"{path}: cannot decode the mask ({error})") from None
     if mode in ("LA", "PA", "RGBA"):
         values = values[..., :-1].squeeze(-1) if mode != "RGBA" else values[..., :3]

@@ -107,6 +107,8 @@ def _read_names(file: Path, base: Path, key: str) -> list[Pair]:
 def _lines(file: Path, key: str) -> list[str]:
     try:
         return file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{key}: the list {file} is no UTF-8 text; save it as such") from None
     except OSError as error:
         raise UserError(
             f"{key}: cannot read the list {file} ({error.strerror or error}); set {key} to the folder "
