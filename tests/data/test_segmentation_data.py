@@ -364,7 +364,7 @@ def test_own_masks_in_colours(tmp_path):
     share = f"{100 * (VALUES == 3).mean():.1f}"
     with pytest.raises(UserError, match=rf"nor ignored: \[1, 2, 3\] \({share} %\); add"):
         own(tmp_path, **options, ignore_colors=((0, 0, 255),)).load(0)
-    with pytest.raises(UserError, match="the mask has colours; give dataset.image_mask.colors"):
+    with pytest.raises(UserError, match=r"the mask has colours; give dataset\.image_mask\.colors"):
         own(tmp_path, names=("red", "black")).load(0)
     write_own(tmp_path, [with_palette(VALUES)], "val")
     with pytest.raises(UserError, match="values, no colours"):
