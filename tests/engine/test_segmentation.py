@@ -218,7 +218,9 @@ def test_a_mistake_is_one_line(words, text, segmentation_recipe):
 
 
 def test_a_norm_that_cannot_normalise_what_is_pooled_is_refused(segmentation_recipe):
-    with pytest.raises(UserError, match=r"model\.normalization\.name: the pooling of deeplabv3 makes"):
+    with pytest.raises(
+        UserError, match=r"model\.normalization\.name: the pooling of deeplabv3 makes"
+    ):
         engine.train(
             engine.load_recipe(segmentation_recipe | {"model.normalization.name": "instance_norm"})
         )
