@@ -25,10 +25,10 @@ lint: install
 	$(RUN)mypy"
 
 test: lint
-	$(RUN)python" -m pytest $(PARALLEL)
+	OMP_NUM_THREADS=1 $(RUN)python" -m pytest $(PARALLEL)
 
 test-slow: install
-	$(RUN)python" -m pytest -m "slow or gpu" $(PARALLEL)
+	OMP_NUM_THREADS=1 $(RUN)python" -m pytest -m "slow or gpu" $(PARALLEL)
 
 demo: install
 	test -d results/shapes || $(RUN)cvnets" shapes --layout imagefolder --out results/shapes
