@@ -93,17 +93,22 @@ class StatsOptions(Options):
     checkpoint_metric_max: bool = Field(False, description="whether larger is better")
 
 
-class DetectionEvaluationOptions(Options):
-    """`evaluation.detection`: what `main_eval.py` does with a detector."""
+class _ImagesOptions(Options):
+    """Of tasks that say something of single images as well."""
 
     mode: Literal["validation_set", "single_image", "image_folder"] = Field(
         "validation_set",
-        description="measure on the data set, or draw what is found in an image or in a folder",
+        description="measure on the data set, or say what is in an image, or in those of a folder",
         json_schema_extra=OPERATIONAL,
     )
     path: str | None = Field(
         None, description="the image, or the folder of images", json_schema_extra=OPERATIONAL
     )
+
+
+class DetectionEvaluationOptions(_ImagesOptions):
+    """`evaluation.detection`: what `main_eval.py` does with a detector."""
+
     num_classes: int | None = Field(
         None,
         ge=2,
@@ -118,17 +123,9 @@ class DetectionEvaluationOptions(Options):
     )
 
 
-class SegmentationEvaluationOptions(Options):
+class SegmentationEvaluationOptions(_ImagesOptions):
     """`evaluation.segmentation`: what `main_eval.py` does with a network of segmentation."""
 
-    mode: Literal["validation_set", "single_image", "image_folder"] = Field(
-        "validation_set",
-        description="measure on the data set, or segment an image or those in a folder",
-        json_schema_extra=OPERATIONAL,
-    )
-    path: str | None = Field(
-        None, description="the image, or the folder of images", json_schema_extra=OPERATIONAL
-    )
     save_masks: bool = Field(
         False,
         description="write the classes found, with the values of the data set's masks, as PNG",
