@@ -129,6 +129,7 @@ def test_the_recipe_trains_and_every_component_takes_part(cvnets_command, workpl
     assert {name: best[name] for name in found} == found
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_that_accumulates(cvnets_command, workplace):
     words = [*QUICK, "scheduler.max_epochs=3", "common.log_freq=1"]
     # each process sees a part of the 11 images of a class, too few to count without the other's

@@ -86,7 +86,7 @@ def recipe(tiny_recipe):
 @pytest.mark.parametrize(
     ("workers", "mark"),
     [
-        (0, "epoch 2 Train"),
+        pytest.param(0, "epoch 2 Train", marks=pytest.mark.slow),
         (2, "epoch 1/3 step 3/"),
         pytest.param(0, "epoch 3/3 step 2/", marks=pytest.mark.slow),
         pytest.param(2, "epoch 3 Train", marks=pytest.mark.slow),
