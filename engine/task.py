@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from config.errors import UserError
 from cvnets.weights.fit import LoadReport
 from cvnets.weights.preprocessing import Preprocessing
+from data.kinds import SAMPLERS
 from data.loader import Source
 from data.sample import Batch
+from data.sampler.plan import Size
 from engine.checks.finding import Finding
 from engine.recipe import Recipe
 
@@ -88,6 +90,12 @@ class Task(ABC):
             split = "val"
         root: str | None = getattr(data, f"root_{split}")
         return root, split
+
+    def base_size(self) -> Size:
+        """The image size of evaluation, before the transforms of the recipe say otherwise."""
+        section, batch = self.recipe.sampler, self.recipe.dataset.eval_batch_size0
+        base: Size = SAMPLERS.build(section, batch_size=batch).base
+        return base
 
     def metadata(self) -> dict[str, Any]:
         """What the weights carry of the data, JSON types; `restore` reads it."""

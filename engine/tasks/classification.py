@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from config.errors import UserError
 from config.registry import NoOptions
 from cvnets.weights.preprocessing import Preprocessing
-from data.kinds import CLASSIFICATION_DATASETS, SAMPLERS
+from data.kinds import CLASSIFICATION_DATASETS
 from data.loader import Source, stack
 from data.sample import Batch, SampleKey
-from data.sampler.plan import Size
 from data.transforms.classification import (
     EvaluationTransform,
     TrainingTransform,
@@ -125,7 +124,7 @@ class Classification(Task):
 
     def preprocessing(self) -> Preprocessing:
         """Normalisation as in all tasks; resize and crop of the evaluation."""
-        base = self._base()
+        base = self.base_size()
         resize, crop = evaluation_extents(self.recipe.image_augmentation, base.height, base.width)
         return replace(
             super().preprocessing(),
@@ -143,7 +142,7 @@ class Classification(Task):
         self, model: nn.Module, images: Sequence[npt.NDArray[np.uint8]]
     ) -> list[Classified]:
         """The classes of the images as evaluation sees them: resized and cropped."""
-        base = self._base()
+        base = self.base_size()
         key = SampleKey(0, base.height, base.width, 0)
         transform = EvaluationTransform(self.recipe.image_augmentation)
         pixels = stack([transform(image, 0, key).image for image in images])
@@ -156,12 +155,6 @@ class Classification(Task):
             )
             for row in probabilities
         ]
-
-    def _base(self) -> Size:
-        """The image size of evaluation."""
-        section, batch = self.recipe.sampler, self.recipe.dataset.eval_batch_size0
-        base: Size = SAMPLERS.build(section, batch_size=batch).base
-        return base
 
     def example(self, batch: Batch, predictions: Tensor, place: int) -> Example:
         """The image with its class and probability, and the right class if it is another."""

@@ -22,7 +22,7 @@ from cvnets.models.encoder import ImageEncoder
 from cvnets.weights.preprocessing import Preprocessing
 from data.datasets.detection.categories import COCO, Categories
 from data.datasets.detection.objects import NO_OBJECTS
-from data.kinds import DETECTION_DATASETS, SAMPLERS
+from data.kinds import DETECTION_DATASETS
 from data.loader import Source, stack
 from data.sample import Batch, SampleKey
 from data.transforms.detection import (
@@ -175,8 +175,7 @@ class Detection(Task):
 
     def _size(self) -> tuple[int, int]:
         """(height, width) of the images of evaluation, pixels."""
-        section, batch = self.recipe.sampler, self.recipe.dataset.eval_batch_size0
-        base = SAMPLERS.build(section, batch_size=batch).base
+        base = self.base_size()
         return evaluation_size(self.recipe.image_augmentation, base.height, base.width)
 
     def prepare(self, batch: Batch, *, training: bool) -> tuple[Tensor, Any]:

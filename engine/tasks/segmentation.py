@@ -25,7 +25,6 @@ from data.datasets.segmentation.labels import Labels
 from data.kinds import SAMPLERS, SEGMENTATION_DATASETS
 from data.loader import Source
 from data.sample import Batch, SampleKey
-from data.sampler.plan import Size
 from data.transforms.detection import evaluation_size
 from data.transforms.segmentation import (
     SegmentationEvaluationTransform,
@@ -205,15 +204,10 @@ class Segmentation(Task):
 
     def preprocessing(self) -> Preprocessing:
         """Normalisation as in all tasks; a resize to a fixed size."""
-        base = self._base()
+        base = self.base_size()
         resize = self.recipe.image_augmentation.resize
         size = evaluation_size(self.recipe.image_augmentation, base.height, base.width)
         return replace(super().preprocessing(), resize=size, interpolation=resize.interpolation)
-
-    def _base(self) -> Size:
-        section, batch = self.recipe.sampler, self.recipe.dataset.eval_batch_size0
-        base: Size = SAMPLERS.build(section, batch_size=batch).base
-        return base
 
     def infer(self, model: nn.Module, images: Tensor) -> SegmentationOutput:
         """One pass, or the mean of those that `evaluation.segmentation` asks for."""
@@ -254,7 +248,7 @@ class Segmentation(Task):
     def predict(self, model: nn.Module, images: Sequence[npt.NDArray[np.uint8]]) -> list[Segmented]:
         """The classes of each image at its own size; images of different sizes go one by one."""
         assert self.labels is not None
-        base = self._base()
+        base = self.base_size()
         key = SampleKey(0, base.height, base.width, 0)
         rule = self._size_rule("short_side")  # as officially
         transform = SegmentationEvaluationTransform(self.recipe.image_augmentation, rule)
