@@ -1,16 +1,21 @@
-"""What detectors and networks of segmentation have in common: the backbone, and its norms."""
+"""What detectors and networks of segmentation have in common: the backbone, its weights, its norms."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from config.errors import UserError
 from cvnets.layers.norm import freeze_batch_norms
 from cvnets.models.dense import DenseModel
 from cvnets.models.encoder import ImageEncoder
 from engine.classifier import build_classifier
-from engine.recipe import ModelSection
+from engine.model_section import ModelSection
+from engine.pretrained import load_pretrained
+from engine.resolved import flat
+
+if TYPE_CHECKING:
+    from engine.task import Task
 
 ANY_NUMBER = 1000  # of classes of a classifier that is cut off
 
@@ -27,6 +32,14 @@ def build_backbone(
         )
     load(encoder)
     return encoder
+
+
+def load_backbone(task: Task, encoder: ImageEncoder) -> None:
+    """Give the backbone the weights of `model.classification`, if none of the whole will follow."""
+    key = "model.classification.pretrained"
+    weights = flat(task.recipe)
+    if weights[key] and not task.resumed and not weights[task.pretrained]:
+        load_pretrained(encoder, task, key, weights[key], backbone=True)
 
 
 def check_dense(

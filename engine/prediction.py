@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,6 @@ from engine.checkpoint import write_atomically
 from engine.distributed import World, choose_device
 from engine.image_files import (
     ImageFile,
-    PictureKind,
     Pictures,
     Pixels,
     find_images,
@@ -34,13 +33,9 @@ from engine.reading import task_name
 from engine.recipe import Recipe
 from engine.resolved import flat
 from engine.run_folder import run_folder
-from engine.tasks.segmented import asked_kinds
+from engine.task import Task
 
 THREADS = min(8, os.cpu_count() or 1)  # that decode, draw and encode
-
-
-# Task -> what `evaluation.<task>` asks to draw, if that is not simply what was found.
-ASKED_KINDS: dict[str, Callable[[Any], tuple[PictureKind, ...]]] = {"segmentation": asked_kinds}
 
 
 class Prediction(Protocol):
@@ -73,8 +68,12 @@ def predictor_of(recipe: Recipe) -> Predictor:
     The classes are named by the weights, else by the data set of the recipe if it is there.
     UserError if no weights are named, or if anything of the network would start anew.
     """
+    return _predictor(build_task(recipe))
+
+
+def _predictor(task: Task) -> Predictor:
+    recipe = task.recipe
     use_numerics(recipe)
-    task = build_task(recipe)
     weights = flat(recipe)[task.pretrained]
     if weights is None:
         raise UserError(f"{task.pretrained}: a prediction needs weights; set it to a file")
@@ -95,8 +94,7 @@ def draw_asked(recipe: Recipe) -> tuple[list[Path], Iterator[Outcome]]:
     """What `evaluation.<task>` asks to draw: an image, or all of a folder.
 
     The folders of the pictures in the run folder, and outcomes, which come while the pictures are
-    drawn. All that the network reports is drawn: its own options set the limit. UserError if the
-    images are not there, or a picture is there already.
+    drawn. UserError if the images are not there, or a picture is there already.
     """
     name = task_name(recipe)
     asked = getattr(recipe.evaluation, name)
@@ -105,10 +103,10 @@ def draw_asked(recipe: Recipe) -> tuple[list[Path], Iterator[Outcome]]:
     if path is None or not (os.path.isfile if kind == "an image" else os.path.isdir)(path):
         raise UserError(f"{key}: {kind} is expected ({path or 'nothing'} given)")
     files = find_images([path])
-    simply = PictureKind(f"{name}_results", ".jpg", lambda found, image: found.draw(image, 0.0))
-    kinds = ASKED_KINDS[name](asked) if name in ASKED_KINDS else (simply,)
+    task = build_task(recipe)
+    kinds = task.asked_pictures()
     pictures = new_pictures(kinds, files, run_folder(recipe))
-    predictor = predictor_of(recipe)
+    predictor = _predictor(task)
     outcomes = predict_files(predictor, files, recipe.dataset.eval_batch_size0, pictures=pictures)
     return [run_folder(recipe) / kind.folder for kind in kinds], outcomes
 

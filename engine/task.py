@@ -21,7 +21,10 @@ from data.loader import Source
 from data.sample import Batch
 from data.sampler.plan import Size
 from engine.checks.finding import Finding
+from engine.image_files import PictureKind
+from engine.layer_decay import layer_multipliers
 from engine.recipe import Recipe
+from loss_fn.section import LossesSection
 
 
 @dataclass(frozen=True)
@@ -53,17 +56,20 @@ class Task(ABC):
     """Built once per run from the recipe. `class_names` may be empty where there are no classes.
 
     `kind`: what it gives to metrics; "" fits all of them. `pretrained`: the key of a recipe that
-    names the weights of the whole network. `weights`: the report on the pretrained weights that
-    `build_model` has loaded, if any. `resumed`: a training state will replace all weights, so there
-    is nothing to load.
+    names the weights of the whole network. `validates_as_published`: whether the validation of
+    training measures what published figures are of. `weights`: the report on the pretrained weights
+    that `build_model` has loaded, if any. `resumed`: a training state will replace all weights, so
+    there is nothing to load. `trains`: what is built will be trained, so `finetune_pretrained_model` counts.
     """
 
     kind: ClassVar[str] = ""
     pretrained: ClassVar[str] = "model.classification.pretrained"
+    validates_as_published: ClassVar[bool] = True
 
     class_names: tuple[str, ...] = ()
     weights: LoadReport | None = None
     resumed: bool = False
+    trains: bool = False
 
     def __init__(self, recipe: Recipe):
         self.recipe = recipe
@@ -77,8 +83,11 @@ class Task(ABC):
         """The network, initialised; called after `build_source`, so the classes are known."""
 
     @abstractmethod
-    def build_loss(self) -> nn.Module:
-        """`loss(images, outputs, targets) -> LossOutput`: the mean over its micro-batch."""
+    def build_loss(self, section: LossesSection) -> nn.Module:
+        """The task's loss of the recipe's section `loss`, or of one of several that are added up.
+
+        `loss(images, outputs, targets) -> LossOutput`: the mean over its micro-batch.
+        """
 
     def check(self) -> None:  # noqa: B027 - nothing to check is the usual case
         """Look at the recipe before any data is read; UserError for what cannot work."""
@@ -139,8 +148,15 @@ class Task(ABC):
         return outputs
 
     def reports(self, metrics: Mapping[str, Any], states: Sequence[Any]) -> tuple[Report, ...]:
-        """Tables and pictures of an evaluation, from the metrics by name and all ranks' states."""
-        return ()
+        """Tables and pictures of an evaluation, from the metrics by name and all ranks' states.
+
+        Of every metric that has a `report`, unless a task says otherwise.
+        """
+        return tuple(
+            metric.report([state[name] for state in states], self.class_names)
+            for name, metric in metrics.items()
+            if hasattr(metric, "report")
+        )
 
     def keeper(self, source: Source) -> Keep | None:
         """What writes the files of single images that a stand-alone evaluation asks for, if any.
@@ -160,9 +176,15 @@ class Task(ABC):
         """What `model` says of images, each uint8 [H, W, 3] RGB of any size; one batch."""
         raise UserError(f"the task {type(self).__name__} makes no predictions of single images")
 
+    def asked_pictures(self) -> tuple[PictureKind, ...]:
+        """The pictures of a predicted image that `evaluation.<task>` asks for: what was found, drawn
+        on it. All that the network reports is drawn: its own options set the limit."""
+        folder = f"{self.kind}_results"
+        return (PictureKind(folder, ".jpg", lambda found, image: found.draw(image, 0.0)),)
+
     def lr_multipliers(self, model: nn.Module) -> dict[str, float]:
         """Names of parts of the model -> learning rate over that of the rest."""
-        return {}
+        return layer_multipliers(self.recipe.model.classification, model)
 
     def example(self, batch: Batch, predictions: Any, place: int) -> Example | None:
         """Image `place` of an evaluated batch as a picture; None if the task draws none."""

@@ -44,9 +44,9 @@ class RandomShortSizeResize:
             raise needs_mask("random_short_size_resize")
         options, (height, width) = self.options, mask.shape
         side = _whole_number(options.short_side_min, options.short_side_max)
-        scale = _capped(side / min(height, width), max(height, width), options.max_img_dim)
+        scale = capped(side / min(height, width), max(height, width), options.max_img_dim)
         mode = INTERPOLATIONS[options.interpolation]
-        return resize_both(image, mask, _scaled(height, width, scale), mode)
+        return resize_both(image, mask, scaled(height, width, scale), mode)
 
 
 class RandomResizeOptions(TransformOptions):
@@ -95,20 +95,21 @@ class RandomResize:
         else:
             share = float(torch.rand(()))
             scale = options.min_ratio + share * (options.max_ratio - options.min_ratio)
-        scale = _capped(scale, max(height, width), options.max_scale_long_edge)
-        scale = _capped(scale, min(height, width), options.max_scale_short_edge)
+        scale = capped(scale, max(height, width), options.max_scale_long_edge)
+        scale = capped(scale, min(height, width), options.max_scale_short_edge)
         mode = INTERPOLATIONS[options.interpolation]
-        return resize_both(image, mask, _scaled(height, width, scale), mode)
+        return resize_both(image, mask, scaled(height, width, scale), mode)
 
 
-def _whole_number(low: int, high: int) -> int:
-    return int(torch.randint(low, high + 1, ()))
-
-
-def _capped(scale: float, side: int, most: int | None) -> float:
+def capped(scale: float, side: int, most: int | None) -> float:
     """The scale, or the largest one at which a side is not longer than `most` pixels."""
     return scale if most is None else min(scale, most / side)
 
 
-def _scaled(height: int, width: int, scale: float) -> tuple[int, int]:
+def scaled(height: int, width: int, scale: float) -> tuple[int, int]:
+    """(h, w) at a scale, at least one pixel each."""
     return max(round(height * scale), 1), max(round(width * scale), 1)
+
+
+def _whole_number(low: int, high: int) -> int:
+    return int(torch.randint(low, high + 1, ()))

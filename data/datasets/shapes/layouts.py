@@ -24,12 +24,12 @@ from data.datasets.shapes.scenes import SCENE_SIZE, Item, Scene, Style, scene
 COCO_IDS: tuple[int, ...] = (1, 3, 4, 7, 8, 13, 21, 44)
 """Category ids of `CLASSES` in the coco layout: with gaps, as COCO's are."""
 
-ADE20K_GROUNDS: tuple[str, ...] = ("stripes", "checks")
+ADE20K_GROUNDS: tuple[str, ...] = ("warm", "cool")
 """Classes of the ade20k layout behind `CLASSES`: every pixel there has a class."""
 
 _COCO = Style(crowds=True, empties=True, objects=(3, 10))
 _VOC = Style(crowds=False, empties=False)
-_ADE20K = Style(crowds=False, empties=False, grounds=ADE20K_GROUNDS, ground_strength=(10.0, 18.0))
+_ADE20K = Style(crowds=False, empties=False, tinted=True)
 _LEAST_SIZE = 48  # pixels: the forms are unreadable in smaller images
 
 

@@ -33,15 +33,14 @@ class Style:
     """What a layout has in its scenes.
 
     Crowds and empty scenes come at fixed indices, so that small sets have them too. `objects` is
-    the range of their number, besides crowds and in scenes that are not empty. `grounds` are the
-    kinds of background texture, `ground_strength` the range of their strength (0..255).
+    the range of their number, besides crowds and in scenes that are not empty. `tinted`: backgrounds
+    are of two kinds, warm and cool.
     """
 
     crowds: bool
     empties: bool
     objects: tuple[int, int] = (1, 6)
-    grounds: tuple[str, ...] = textures.KINDS
-    ground_strength: tuple[float, float] = (4.0, 12.0)
+    tinted: bool = False
 
 
 class Item(NamedTuple):
@@ -59,8 +58,8 @@ class Item(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """`image` is uint8 [H, W, 3] RGB; `ground` uint8 [H, W] the index of the background's
-    texture in the style's `grounds`, also behind objects."""
+    """`image` is uint8 [H, W, 3] RGB; `ground` uint8 [H, W] is 1 where the background is cool, 0
+    elsewhere, also behind objects."""
 
     image: npt.NDArray[np.uint8]
     items: tuple[Item, ...]
@@ -219,17 +218,17 @@ def _background(
 ) -> tuple[npt.NDArray[np.uint8], list[textures.Floats], textures.Floats]:
     """Paint one texture, or two of like brightness that meet at a wavy horizon.
 
-    Returns the index of the texture [H, W], the colours, and the image [H, W, 3].
+    Returns where it is cool [H, W] (of a tinted style), the colours, and the image [H, W, 3].
     """
     height, width = size
-    kinds = rng.permutation(len(style.grounds))[:2]
-    upper = textures.background_colour(rng)
-    lower = textures.background_colour(rng)
+    kinds = rng.permutation(len(textures.KINDS))[:2]
+    tints = [int(tint) for tint in rng.permutation((1, -1))] if style.tinted else [0, 0]
+    upper, lower = (textures.background_colour(rng, tint) for tint in tints)
     # An object must stand out from both, so both are dark or both are bright.
     lower = np.minimum(lower * float((upper @ textures.LUMA) / (lower @ textures.LUMA)), 255.0)
     colours = [upper, lower]
     above, below = (
-        textures.paint(rng, colour, size, min(size), [style.grounds[kind]], style.ground_strength)
+        textures.paint(rng, colour, size, min(size), [textures.KINDS[kind]])
         for colour, kind in zip(colours, kinds, strict=True)
     )
     x = np.linspace(0.0, 2.0 * np.pi, width)
@@ -239,5 +238,5 @@ def _background(
         depth = np.full(size, -1.0)  # no horizon: the upper texture alone
         colours = [upper]
     share = np.clip(depth + 0.5, 0.0, 1.0).astype(np.float32)[..., None]
-    ground = np.where(depth < 0, kinds[0], kinds[1]).astype(np.uint8)
+    ground = np.where(depth < 0, tints[0] < 0, tints[1] < 0).astype(np.uint8)
     return ground, colours, above + share * (below - above)

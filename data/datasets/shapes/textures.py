@@ -22,6 +22,7 @@ _LUMA_GAP = 110.0  # least difference in brightness between an object and its ba
 _COLOUR_GAP = 90.0  # least distance in RGB between things that overlap
 _MIDDLE = np.full(3, 128.0, np.float32)
 _MIDDLE_GAP = 26.0  # backgrounds are dark or bright by this much, else no object has its gap
+_TINT_GAP = 60.0  # least difference of red and blue in a warm or cool background
 _STRENGTH = (4.0, 12.0)  # change of a channel by a texture
 _GRAIN = 3.0  # standard deviation of the noise of a pixel
 _LIGHT = 0.08  # relative change of brightness from the middle of the image to an edge
@@ -29,9 +30,15 @@ _CANDIDATES = 24  # colours drawn at once
 _ROUNDS = 8  # draws before the best colour so far is taken
 
 
-def background_colour(rng: np.random.Generator) -> Floats:
-    """Draw a colour that leaves room for a contrasting one."""
-    return _pick(rng, lambda colours: _luma_distance(colours, _MIDDLE) / _MIDDLE_GAP)
+def background_colour(rng: np.random.Generator, tint: int = 0) -> Floats:
+    """Draw a colour that leaves room for a contrasting one; warm with tint 1, cool with -1."""
+
+    def margin(colours: Floats) -> Floats:
+        room = _luma_distance(colours, _MIDDLE) / _MIDDLE_GAP
+        warmth = (colours[:, 0] - colours[:, 2]) / _TINT_GAP
+        return np.minimum(room, tint * warmth) if tint else room
+
+    return _pick(rng, margin)
 
 
 def object_colour(
@@ -138,16 +145,15 @@ def paint(
     size: tuple[int, int],
     extent: float,
     kinds: Sequence[str] = KINDS,
-    strength: tuple[float, float] = _STRENGTH,
 ) -> Floats:
     """Return a patch [H, W, 3] around `colour` with a texture drawn from `kinds`.
 
-    The texture has three to eight periods over `extent` pixels and changes no channel by more
-    than a value drawn from the range `strength`.
+    The texture has three to eight periods over `extent` pixels and changes a channel by a few
+    levels.
     """
     kind = kinds[int(rng.integers(len(kinds)))]
     period = max(extent / rng.uniform(3.0, 8.0), 4.0)
-    tint = (rng.uniform(*strength) * rng.uniform(0.4, 1.0, 3)).astype(np.float32)
+    tint = (rng.uniform(*_STRENGTH) * rng.uniform(0.4, 1.0, 3)).astype(np.float32)
     return colour + _FIELDS[kind](rng, size, period)[..., None] * tint
 
 
