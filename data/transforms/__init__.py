@@ -3,10 +3,19 @@
 from data.transforms import (
     geometric,
     photometric,
+    policies,
     random_crop,
     random_order,
     short_side,
     ssd_crop,
 )
 
-__all__ = ["geometric", "photometric", "random_crop", "random_order", "short_side", "ssd_crop"]
+__all__ = [
+    "geometric",
+    "photometric",
+    "policies",
+    "random_crop",
+    "random_order",
+    "short_side",
+    "ssd_crop",
+]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from config.errors import UserError
 from data.sample import Sample, SampleKey
 from data.transforms.interpolation import INTERPOLATIONS
 from data.transforms.pipeline import Pipeline
@@ -19,15 +20,32 @@ from data.transforms.section import Extent, ImageAugmentationSection
 Image = npt.NDArray[np.uint8]
 # Official recipes of the first release name no sizes for evaluation: it was the base + 32.
 RESIZE_MARGIN = 32
+POLICIES = ("auto_augment", "rand_augment", "trivial_augment_wide")  # one of them
+# What `random_order` shuffles.
+MIDDLE = (
+    "random_horizontal_flip",
+    "random_rotate",
+    *POLICIES,
+    "color_jitter",
+    "photo_metric_distort",
+    "random_gaussian_noise",
+    "gaussian_noise",
+)
 # What training does, in this order; the user's own transforms follow (see `Pipeline`).
-ORDER = ("random_resized_crop", "random_horizontal_flip")
+ORDER = ("random_resized_crop", *MIDDLE, "random_erase")
 
 
 class TrainingTransform:
     """The transforms that are enabled, to the size of the key."""
 
     def __init__(self, options: ImageAugmentationSection):
-        self._pipeline = Pipeline(options, ORDER)
+        chosen = [name for name in POLICIES if name in options.enabled]
+        if len(chosen) > 1:
+            raise UserError(
+                f"image_augmentation.{chosen[1]}: it is a policy like {chosen[0]}, which is enabled "
+                "as well; switch one of them off"
+            )
+        self._pipeline = Pipeline(options, ORDER, MIDDLE)
 
     def __call__(self, image: Image, target: int, key: SampleKey) -> Sample:
         out = self._pipeline(as_tensor(image), (key.height, key.width))

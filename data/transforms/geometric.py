@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pydantic import Field, model_validator
+from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from data.kinds import TRANSFORMS, TransformOptions
-from data.transforms.interpolation import INTERPOLATIONS, Interpolation
+from data.transforms.interpolation import (
+    INTERPOLATIONS,
+    OF_PIL_ONLY,
+    PilInterpolation,
+    through_pil,
+)
 from data.transforms.options import DenseTransformOptions
+from data.transforms.pipeline import ImageOnly
 
 
 class RandomResizedCropOptions(TransformOptions):
     """A random part of the image, resized to the size that the sampler drew."""
 
     enable: bool = Field(False, description="crop at random when training")
-    interpolation: Interpolation = Field(
+    interpolation: PilInterpolation = Field(
         "bilinear", description="filter of the resize, antialiased"
     )
     scale: tuple[float, float] = Field((0.08, 1.0), description="share of the image's area, range")
@@ -37,12 +46,16 @@ class RandomResizedCropOptions(TransformOptions):
 @TRANSFORMS.register("random_resized_crop", options=RandomResizedCropOptions)
 def random_resized_crop(
     options: RandomResizedCropOptions, *, size: tuple[int, int]
-) -> v2.RandomResizedCrop | v2.Resize:
+) -> Callable[[Tensor], Tensor]:
     """A random part of the image, resized; the whole image where it is not enabled."""
     mode = INTERPOLATIONS[options.interpolation]
-    if not options.enable:
-        return v2.Resize(size, mode, antialias=True)
-    return v2.RandomResizedCrop(size, options.scale, options.aspect_ratio, mode, antialias=True)
+    if options.enable:
+        change = v2.RandomResizedCrop(
+            size, options.scale, options.aspect_ratio, mode, antialias=True
+        )
+    else:
+        change = v2.Resize(size, mode, antialias=True)
+    return through_pil(change) if options.interpolation in OF_PIL_ONLY else change
 
 
 class RandomHorizontalFlipOptions(DenseTransformOptions):
@@ -79,3 +92,15 @@ def random_rotate(options: RandomRotateOptions, *, size: tuple[int, int]) -> v2.
         v2.InterpolationMode.BILINEAR,  # of images; masks are always sampled
         fill={tv_tensors.Mask: options.mask_fill, "others": 0},
     )
+
+
+class RandomEraseOptions(TransformOptions):
+    """Erase a rectangle (Zhong et al., Random Erasing Data Augmentation, AAAI 2020)."""
+
+    p: float = Field(0.5, ge=0, le=1, description="probability")
+
+
+@TRANSFORMS.register("random_erase", options=RandomEraseOptions)
+def random_erase(options: RandomEraseOptions, *, size: tuple[int, int]) -> ImageOnly:
+    """A black rectangle of 2 to 33 % of the image, 0.3 to 3.3 times as high as wide."""
+    return ImageOnly("random_erase", v2.RandomErasing(options.p))

@@ -96,6 +96,34 @@ def photo_metric_distort(
     )
 
 
+class ColorJitterOptions(TransformOptions):
+    """Random brightness, contrast, saturation and hue, in random order."""
+
+    brightness: float = Field(0.4, ge=0, description="factor: within 1 +- this, at least 0")
+    contrast: float = Field(0.4, ge=0, description="factor: within 1 +- this, at least 0")
+    saturation: float = Field(0.4, ge=0, description="factor: within 1 +- this, at least 0")
+    hue: float = Field(0.0, ge=0, le=0.5, description="shift: within +- this, in turns")
+
+
+@TRANSFORMS.register("color_jitter", options=ColorJitterOptions)
+def color_jitter(options: ColorJitterOptions, *, size: tuple[int, int]) -> v2.ColorJitter:
+    """The image in other colours; what is 0 stays as it is. Boxes and masks as they are."""
+    return v2.ColorJitter(options.brightness, options.contrast, options.saturation, options.hue)
+
+
+class GaussianNoiseOptions(TransformOptions):
+    """Noise, independent for each pixel and channel (not official)."""
+
+    std: float = Field(0.05, ge=0, description="standard deviation, of values in [0, 1]")
+    p: float = Field(0.5, ge=0, le=1, description="probability")
+
+
+@TRANSFORMS.register("gaussian_noise", options=GaussianNoiseOptions)
+def gaussian_noise(options: GaussianNoiseOptions, *, size: tuple[int, int]) -> v2.RandomApply:
+    """The image with normal noise added, clipped to 0..255; boxes and masks as they are."""
+    return v2.RandomApply([v2.GaussianNoise(sigma=options.std)], options.p)
+
+
 class RandomGaussianNoiseOptions(TransformOptions):
     """A slight blur; the name is that of the official option, which adds no noise either."""
 

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from config.options import Options
 from data.kinds import TRANSFORMS
 from data.transforms.interpolation import Interpolation
+from data.transforms.mixing import CutmixOptions, MixupOptions
 
 Extent = int | tuple[int, int]
 
@@ -59,7 +60,7 @@ class ToTensorOptions(Options):
 
 
 class ImageAugmentationSection(Options):
-    """`image_augmentation`: evaluation; each transform of training has a sub-section besides."""
+    """`image_augmentation`: evaluation, mixing; each transform of an image has a section besides."""
 
     resize: ResizeOptions = Field(default_factory=ResizeOptions, description="evaluation: resize")
     center_crop: CenterCropOptions = Field(
@@ -67,6 +68,12 @@ class ImageAugmentationSection(Options):
     )
     to_tensor: ToTensorOptions = Field(
         default_factory=ToTensorOptions, description="from uint8 to the network's input"
+    )
+    mixup: MixupOptions = Field(
+        default_factory=MixupOptions, description="classification: sums of two training images"
+    )
+    cutmix: CutmixOptions = Field(
+        default_factory=CutmixOptions, description="classification: parts of others in images"
     )
 
     @property

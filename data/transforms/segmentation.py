@@ -28,6 +28,7 @@ from data.transforms.options import wanted
 from data.transforms.pipeline import Size, Steps, check_image
 from data.transforms.random_order import RandomOrderOptions
 from data.transforms.section import ImageAugmentationSection
+from data.transforms.short_side import capped, scaled
 
 TASK = "segmentation"
 FIRST = ("random_short_size_resize", "random_resize")  # one of them
@@ -41,6 +42,8 @@ MIDDLE = (
 )
 OF_OTHER_TASKS = ("random_resized_crop", "ssd_crop")
 KNOWN = (*FIRST, *MIDDLE, *OF_OTHER_TASKS, "random_order")
+# Pixels of a long side. Without it an image of 1 x 3000 pixels would get 512 x 1,536,000 of them.
+LONGEST = 16_384
 
 _Named = tuple[str, Callable[..., Any]]
 
@@ -49,8 +52,8 @@ class SizeRule(NamedTuple):
     """To which size images are brought for evaluation.
 
     "fixed" gives all of them one size, see `evaluation_size`; "short_side" keeps the aspect ratio
-    and makes the short side that of the sampler; "own" keeps each image's own size, cut down to a
-    multiple of `stride` pixels.
+    and makes the short side that of the sampler, or the long one LONGEST if it would exceed that;
+    "own" keeps each image's own size, cut down to a multiple of `stride` pixels.
     """
 
     kind: Literal["fixed", "short_side", "own"]
@@ -154,7 +157,7 @@ class SegmentationEvaluationTransform:
         if self._rule.kind == "own":
             return _cut_down(height, self._rule.stride), _cut_down(width, self._rule.stride)
         scale = min(key.height, key.width) / min(height, width)
-        return round(height * scale), round(width * scale)
+        return scaled(height, width, capped(scale, max(height, width), LONGEST))
 
 
 def collate(targets: Sequence[SegmentationTarget]) -> dict[str, Any]:

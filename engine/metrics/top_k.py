@@ -15,8 +15,9 @@ from engine.metrics.metric import Metric, Observation
 class TopK(Metric):
     """Percent of images whose class is among the `k` largest logits; counts are integers.
 
-    `outputs` [B, C] logits; `targets` int64 [B], or soft float [B, C], whose argmax counts.
-    Negative labels are left out. With fewer than k classes, all of them count.
+    `outputs` [B, C] logits, or `predictions`, where the task has ruled out classes; `targets` int64
+    [B], or soft float [B, C], whose argmax counts. Images with a negative label, or of no class at
+    all, are left out. With fewer than k classes, all of them count.
     """
 
     task = "classification"
@@ -29,8 +30,12 @@ class TopK(Metric):
 
     @torch.no_grad()
     def update(self, seen: Observation) -> None:
-        labels = seen.targets.argmax(1) if seen.targets.is_floating_point() else seen.targets
-        best = seen.outputs.topk(min(self.k, seen.outputs.shape[1]), dim=1).indices
+        labels = seen.targets
+        if labels.is_floating_point():
+            most, likeliest = labels.max(1)
+            labels = torch.where(most > 0, likeliest, -1)
+        logits = seen.outputs if seen.predictions is None else seen.predictions
+        best = logits.topk(min(self.k, logits.shape[1]), dim=1).indices
         right = (best == labels[:, None]).any(1).sum()
         counts = torch.stack([right, (labels >= 0).sum()])
         self._counts = counts if self._counts is None else self._counts + counts

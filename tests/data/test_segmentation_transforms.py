@@ -393,9 +393,7 @@ def test_what_excludes_each_other_or_belongs_elsewhere_is_refused():
         SegmentationEvaluationTransform(section(center_crop=ON))
 
 
-@pytest.mark.parametrize(
-    "name", ["random_crop", "random_resize", "random_short_size_resize", "random_order"]
-)
+@pytest.mark.parametrize("name", ["random_crop", "random_resize", "random_short_size_resize"])
 def test_other_tasks_refuse_what_needs_a_mask(name):
     with pytest.raises(UserError, match=f"{name}.*segmentation only"):
         TrainingTransform(section(**{name: ON}))(NOISE, 0, KEY)
@@ -448,6 +446,24 @@ def test_sizes_of_evaluation(rule, values, expected):
     rows = ((np.arange(expected[0]) + 0.5) * HEIGHT / expected[0]).astype(int)
     columns = ((np.arange(expected[1]) + 0.5) * WIDTH / expected[1]).astype(int)
     assert (sample.target.mask.numpy() == raw[rows][:, columns]).mean() > 0.99  # rounding in ties
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((2, 500), (64, 16_000)),
+        ((2, 512), (64, 16_384)),
+        ((2, 513), (64, 16_384)),  # 16,416 is too long
+        ((2, 2048), (16, 16_384)),
+        ((2048, 2), (16_384, 16)),
+        ((1, 40_000), (1, 16_384)),
+    ],
+)
+def test_a_long_image_gets_no_longer_than_the_limit(size, expected):
+    image, raw = np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8)
+    sample = evaluate(image, raw, SizeRule("short_side"))
+    assert sample.image.shape == (3, *expected)
+    assert sample.target.truth.shape == size
 
 
 def test_truth_is_in_classes_and_batches_hold_masks_of_bytes():
