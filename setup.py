@@ -20,7 +20,8 @@ setup(
     packages=find_packages(include=[f"{name}{below}" for name in PACKAGES for below in ("", ".*")]),
     py_modules=["main_train", "main_eval"],
     package_data={name: ["py.typed"] for name in PACKAGES}
-    | {"config": ["py.typed", "**/*.yaml"], "cvnets": ["py.typed", "weights/zoo.yaml"]},
+    | {"config": ["py.typed", "**/*.yaml"], "cvnets": ["py.typed", "weights/zoo.yaml"]}
+    | {"data": ["py.typed", "datasets/classification/imagenet_synsets.txt"]},
     install_requires=[
         "torch>=2.6",
         "torchvision",

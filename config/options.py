@@ -12,6 +12,10 @@ from pydantic.fields import FieldInfo
 # key may change when a run is resumed.
 OPERATIONAL: dict[str, Any] = {"operational": True}
 
+# `Field(..., json_schema_extra=IF_GIVEN)`: a section that most recipes go without; a recipe that is
+# written out with all defaults leaves it out.
+IF_GIVEN: dict[str, Any] = {"if_given": True}
+
 
 class Options(BaseModel):
     """Typed, frozen options of one component: the class is also their documentation.

@@ -175,7 +175,13 @@ class Reader:
             kinds = (kinds[0],) * len(items)
         elif len(items) != len(kinds):
             return self._expected(value, annotation, key)
-        read = [self._value(item, kind, key) for item, kind in zip(items, kinds, strict=True)]
+        read = [
+            # a section has keys of its own, which need to say in which one of the list they stand
+            self._value(item, kind, f"{key}[{number}]" if _is_section(kind) else key)
+            for number, (item, kind) in enumerate(zip(items, kinds, strict=True))
+        ]
+        if _is_section(kinds[0] if kinds else None):
+            self.origins |= {f"{key}[{n}]": item.place for n, item in enumerate(items)}
         if any(item is _FAILED for item in read):
             return _FAILED
         return tuple(read) if get_origin(annotation) is tuple else read

@@ -30,7 +30,7 @@ class Entry:
     """One registered component; `where` says who registered it.
 
     `sections`: sub-section -> its options; none for a component without options. With more than
-    one, a recipe gives exactly one of them.
+    one, a recipe gives exactly one of them. `whole`: its options are those of the section itself.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Entry:
     sections: Mapping[str, type[Options]]
     where: str
     summary: str
+    whole: bool = False
 
     @property
     def options(self) -> type[Options]:
@@ -91,9 +92,10 @@ class Registry:
 
         The component is called as `component(options, **context)`. `key` defaults to `name` for
         components that have options. A mapping {sub-section: options} is for a component that is
-        chosen by the sub-section given. A name that ends in `/*` stands for all names of another
-        library; the component gets what replaces the star as `variant`. Raises UserError for a
-        name that is taken.
+        chosen by the sub-section given. With a class of whole sections (`config.options.Section`)
+        the component gets the section in which it was chosen. A name that ends in `/*` stands for
+        all names of another library; the component gets what replaces the star as `variant`. Raises
+        UserError for a name that is taken.
         """
 
         def add(component: Component) -> Component:
@@ -104,13 +106,15 @@ class Registry:
                     f"{self._entries[name].where}; choose another name"
                 )
             given = self.base if options is NoOptions else options
+            whole = isinstance(given, type) and issubclass(given, Section)
+            given = NoOptions if whole else given
             sections = dict(given) if isinstance(given, Mapping) else {key or name: given}
             sections = {k: kind for k, kind in sections.items() if kind is not NoOptions}
             for sub_section, kind in sections.items():
                 self._check_options(sub_section, kind, f"{where}: {self.kind} {name!r}")
             self._check_shared_keys(sections, where)
             summary = (inspect.getdoc(component) or "").split("\n", 1)[0]
-            self._entries[name] = Entry(name, component, sections, where, summary)
+            self._entries[name] = Entry(name, component, sections, where, summary, whole)
             return component
 
         return add
@@ -170,6 +174,8 @@ class Registry:
         UserError if it is unclear which they are.
         """
         entry = self[_chosen(section) if name is None else name]
+        if entry.whole:
+            return section
         key = entry.section_of(section)
         if key is None and entry.sections:
             home, keys = self.section_key.rpartition(".")[0], " and ".join(entry.sections)

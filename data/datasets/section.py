@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from config.options import OPERATIONAL, Section
+
+# Each task collates in one way; these are the names that official recipes give it.
+Collation = Literal[
+    "pytorch_default_collate_fn",
+    "default_collate_fn",
+    "image_classification_data_collate_fn",
+    "unlabeled_image_data_collate_fn",
+    "coco_ssd_collate_fn",
+]
 
 
 class DatasetSection(Section):
@@ -55,6 +64,42 @@ class DatasetSection(Section):
     max_bad_images: float = Field(
         0.01, ge=0, le=1, description="training stops above this share of unreadable images"
     )
+    download: bool = Field(
+        False,
+        description="fetch a public data set into its folder, if it is not there",
+        json_schema_extra=OPERATIONAL,
+    )
+    percentage_of_samples: float = Field(
+        100.0, gt=0, le=100, description="training uses this share of the images of each class, %"
+    )
+    num_samples_per_category: int = Field(
+        -1, ge=-1, description="training uses so many images of each class; -1: all"
+    )
+    sample_selection_random_seed: int = Field(
+        0, ge=0, description="seed of the choice of those images, the same for the whole run"
+    )
+    collate_fn_name_train: Collation = Field(
+        "pytorch_default_collate_fn", description="official name of the collation of training"
+    )
+    collate_fn_name_val: Collation = Field(
+        "pytorch_default_collate_fn", description="official name of the collation of validation"
+    )
+    collate_fn_name_test: Collation = Field(
+        "pytorch_default_collate_fn", description="official name of the collation of evaluation"
+    )
+
+    @model_validator(mode="after")
+    def _one_share(self) -> DatasetSection:
+        if self.num_samples_per_category == 0:
+            raise ValueError(
+                "num_samples_per_category: 0 images cannot be trained on; -1 means all"
+            )
+        if self.num_samples_per_category > 0 and self.percentage_of_samples < 100:
+            raise ValueError(
+                "num_samples_per_category: cannot be given together with percentage_of_samples; "
+                "leave one out"
+            )
+        return self
 
 
 class ImageDataset(Protocol):

@@ -1,5 +1,5 @@
 """Samplers, and the plan of an epoch. Importing this package registers the samplers."""
 
-from data.sampler import batch, multi_scale, variable_batch
+from data.sampler import batch, chain, multi_scale, variable_batch
 
-__all__ = ["batch", "multi_scale", "variable_batch"]
+__all__ = ["batch", "chain", "multi_scale", "variable_batch"]

@@ -26,6 +26,9 @@ class MultiScaleOptions(Options):
         5, ge=1, description="how many sizes lie between smallest and largest"
     )
     check_scale: int = Field(32, ge=1, description="every size is a multiple of this, pixels")
+    scale_inc: bool = Field(
+        False, description="grow the range of sizes; only the variable-batch sampler does it"
+    )
 
     @model_validator(mode="after")
     def _ranges(self) -> MultiScaleOptions:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from config.errors import UserError
 from data.sample import SampleKey
-from data.sampler.seeds import hashed, permutation
+from data.sampler.order import sample_order
+from data.sampler.seeds import hashed
 
 Tail = Literal["merge", "drop", "pad"]
 # what a hash is for, so that two kinds of draws never share their numbers
@@ -90,21 +91,25 @@ def plan_epoch(
     num_repeats: int = 1,
     truncate: bool = False,
     even: bool = False,
+    labels: npt.NDArray[np.int64] | None = None,
+    stream: tuple[int, ...] = (),
 ) -> EpochPlan:
     """The plan of a training epoch; each step draws one of `sizes` with equal probability.
 
     Every sample comes once (`num_repeats` times in a row with repeated augmentation, cut back to
-    the data set's size by `truncate`). With `even` every step has all its micro-batches, as
-    synchronised batch norm needs it: the last images are spread over them. UserError if the data
-    set is too small for one step.
+    the data set's size by `truncate`), or every class equally often if `labels` int64 [N] are given.
+    With `even` every step has all its micro-batches, as synchronised batch norm needs it: the last
+    images are spread over them. `stream` tells plans of one epoch apart. UserError if the data set is
+    too small for one step.
     """
-    order = permutation(dataset_size, seed, epoch, ORDER)
-    if num_repeats > 1:
-        order = np.repeat(order, num_repeats)[: dataset_size if truncate else None]
+    words = (seed, epoch, ORDER, *stream)
+    order = sample_order(
+        dataset_size, *words, labels=labels, num_repeats=num_repeats, truncate=truncate
+    )
     steps: list[list[MicroBatch]] = []
     start = 0
     while start < len(order):
-        height, width, batch = sizes[hashed(seed, epoch, SIZE, len(steps)) % len(sizes)]
+        height, width, batch = sizes[hashed(seed, epoch, SIZE, len(steps), *stream) % len(sizes)]
         stop = min(start + batch * micro_batches, len(order))
         cuts = [*range(start, stop, batch), stop]
         steps.append([MicroBatch(height, width, a, b) for a, b in itertools.pairwise(cuts)])
@@ -138,10 +143,39 @@ def _spread_tail(steps: list[list[MicroBatch]], micro_batches: int) -> None:
     steps.append([MicroBatch(height, width, a, b) for a, b in itertools.pairwise(cuts)])
 
 
+def joined(plans: Sequence[EpochPlan], *, interleave: bool) -> EpochPlan:
+    """One plan of several of the same epoch: one after the other, or their steps in turn.
+
+    A plan that ends before the others is left out of the later turns.
+    """
+    moved = []
+    start = 0
+    for plan in plans:
+        moved.append(
+            [
+                tuple(m._replace(start=m.start + start, stop=m.stop + start) for m in step)
+                for step in plan.steps
+            ]
+        )
+        start += len(plan.order)
+    turns = itertools.zip_longest(*moved) if interleave else moved
+    steps = tuple(step for turn in turns for step in turn if step is not None)
+    order = np.concatenate([plan.order for plan in plans])
+    return EpochPlan(plans[0].seed, plans[0].epoch, order, steps)
+
+
 class Sizes(Protocol):
     """What a plan needs of a sampler."""
 
     def sizes(self, epoch: int) -> list[Size]: ...
+
+
+@runtime_checkable
+class Chained(Sizes, Protocol):
+    """A sampler made of several: each covers the data set, one after the other or in turns."""
+
+    samplers: tuple[Sizes, ...]
+    interleave: bool
 
 
 @dataclass(frozen=True)
@@ -150,7 +184,7 @@ class RunPlan:
 
     `processes` is the number of processes that the run was started with: together with
     `accum_freq`, which counts from epoch `accum_after_epoch` on, it fixes the micro-batches per
-    step for good, whatever the number of processes later.
+    step for good, whatever the number of processes later. `solved` gives their number instead.
     """
 
     seed: int
@@ -163,20 +197,37 @@ class RunPlan:
     num_repeats: int = 1
     truncate: bool = False
     even: bool = False
+    labels: npt.NDArray[np.int64] | None = None
+    solved: int | None = None
+
+    def micro_batches(self, epoch: int) -> int:
+        """The micro-batches of a full step of this epoch."""
+        if self.solved is not None:
+            return self.solved
+        return self.processes * (self.accum_freq if epoch >= self.accum_after_epoch else 1)
 
     def epoch(self, epoch: int) -> EpochPlan:
         """The plan of one epoch."""
-        accumulated = self.accum_freq if epoch >= self.accum_after_epoch else 1
+        if not isinstance(self.sampler, Chained):
+            return self._of(self.sampler, epoch)
+        plans = [
+            self._of(sampler, epoch, number) for number, sampler in enumerate(self.sampler.samplers)
+        ]
+        return joined(plans, interleave=self.sampler.interleave)
+
+    def _of(self, sampler: Sizes, epoch: int, *stream: int) -> EpochPlan:
         return plan_epoch(
             seed=self.seed,
             epoch=epoch,
             dataset_size=self.dataset_size,
-            sizes=self.sampler.sizes(epoch),
-            micro_batches=self.processes * accumulated,
+            sizes=sampler.sizes(epoch),
+            micro_batches=self.micro_batches(epoch),
             tail=self.tail,
             num_repeats=self.num_repeats,
             truncate=self.truncate,
             even=self.even,
+            labels=self.labels,
+            stream=stream,
         )
 
 

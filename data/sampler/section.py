@@ -6,8 +6,25 @@ from typing import Literal, Protocol
 
 from pydantic import Field
 
-from config.options import Section
+from config.options import Options, Section
 from data.sampler.plan import Size
+
+
+class LinkSection(Section):
+    """`sampler.chain_sampler[n].sampler_config`: one sampler of a chain."""
+
+    name: str = Field("batch_sampler", description="which sampler")
+
+
+class LinkOptions(Options):
+    """`sampler.chain_sampler[n]`: one sampler of a chain, and its batch."""
+
+    task_name: str = Field("", description="the task of the recipe; official chains may mix tasks")
+    train_batch_size0: int | None = Field(
+        None, ge=1, description="images per micro-batch; null: dataset.train_batch_size0"
+    )
+    val_batch_size0: int | None = Field(None, ge=1, description="official; see dataset")
+    sampler_config: LinkSection = Field(default_factory=LinkSection, description="the sampler")
 
 
 class SamplerSection(Section):
@@ -22,6 +39,19 @@ class SamplerSection(Section):
         "merge",
         description="the last micro-batch: merge (fewer than two samples join their neighbour), "
         "drop (an incomplete one is left out), pad (filled up from the start, official)",
+    )
+    class_balanced: bool = Field(
+        False, description="an epoch of the same length draws each class equally often"
+    )
+    use_shards: bool = Field(False, description="official: a part of the data for each machine")
+    disable_shuffle_sharding: bool = Field(
+        False, description="official: do not shuffle such a part"
+    )
+    chain_sampler: tuple[LinkOptions, ...] = Field(
+        (), description="the samplers of a chain, a list; each covers the data set in every epoch"
+    )
+    chain_sampler_mode: Literal["sequential", "interleave"] = Field(
+        "sequential", description="one sampler of a chain after the other, or their steps in turn"
     )
 
 

@@ -12,10 +12,14 @@ from data.sampler.plan import Size
 class VariableBatchOptions(MultiScaleOptions):
     """`sampler.vbs`: the range of sizes in pixels, and how it grows over epochs."""
 
-    scale_inc: bool = Field(False, description="grow the range of sizes at `ep_intervals`")
     ep_intervals: tuple[int, ...] = Field((40,), description="epochs at which the range grows")
     min_scale_inc_factor: float = Field(1.0, gt=0, description="factor on the smallest sides")
     max_scale_inc_factor: float = Field(1.0, gt=0, description="factor on the largest sides")
+    at_least_base_batch: bool = Field(
+        False,
+        description="images larger than the base size keep its batch (the rule of release 0.1, which "
+        "needs more memory)",
+    )
 
 
 @SAMPLERS.register("variable_batch_sampler", key="vbs", options=VariableBatchOptions)
@@ -42,7 +46,8 @@ class VariableBatchSampler:
 
     def _batch(self, height: int, width: int) -> int:
         base = self.base
-        return int(round(base.height * base.width * base.batch / (height * width), 2))
+        batch = int(round(base.height * base.width * base.batch / (height * width), 2))
+        return max(batch, base.batch) if self._options.at_least_base_batch else batch
 
     def _sides(self, epoch: int) -> list[tuple[int, int]]:
         options = self._options

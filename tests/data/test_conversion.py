@@ -747,6 +747,7 @@ def test_mistakes_in_options(tmp_path, capsys):
 
 def test_commands_of_the_page_on_own_data(shapes, tmp_path, monkeypatch):
     page = (ROOT / "docs/own_data.md").read_text().partition("## Train on it")[0]
+    page = page.partition("## Labels of boxes")[2]
     (block,) = re.findall(r"```sh\n(.*?)```", page, flags=re.S)
     write_yolo(shapes, tmp_path / "birds", "roboflow")
     flat("voc-xml", shapes, tmp_path / "parts")

@@ -9,47 +9,58 @@ import numpy as np
 import numpy.typing as npt
 
 from config.errors import UserError
-from config.registry import NoOptions
+from config.options import Options
 from data.images import EXTENSIONS, read_image
 from data.kinds import CLASSIFICATION_DATASETS
 
 
+@CLASSIFICATION_DATASETS.register("places365")
 @CLASSIFICATION_DATASETS.register("imagenet")
 class ImageFolder:
     """`root/<class>/**/*.jpg`; a class's index is the place of its folder in sorted order.
 
-    `classes` are the folder names, `paths` the files relative to `root`, `labels` int64 [N].
-    Raises UserError, naming the folder, if there is none or a class has no image.
+    `classes` are the names of the classes, `paths` the files relative to their folders, `labels`
+    int64 [N]. Raises UserError, naming the folder, if there is none or a class has no image.
     """
 
-    def __init__(self, options: NoOptions, *, root: str | None, split: str):
-        key = f"dataset.root_{split}"
+    def __init__(self, options: Options, *, root: str | None, split: str):
+        self.key = f"dataset.root_{split}"
         if not root:
             raise UserError(
-                f"{key}: no folder is given; set {key}=FOLDER with one sub-folder per class"
+                f"{self.key}: no folder is given; set {self.key}=FOLDER with one sub-folder per class"
             )
         self.root = Path(root)
         if not self.root.is_dir():
             raise UserError(
-                f"{key}: no folder {self.root.absolute()}; one with a sub-folder per class is expected"
+                f"{self.key}: no folder {self.root.absolute()}; one with a sub-folder per class is "
+                "expected"
             )
-        folders = sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir())
-        self.classes = tuple(name for name in folders if not name.startswith("."))
-        if not self.classes:
-            raise UserError(
-                f"{key}: {self.root.absolute()} has no sub-folders; one per class is expected"
-            )
-        files = [_images(self.root / name) for name in self.classes]
-        empty = [name for name, found in zip(self.classes, files, strict=True) if not found]
+        self.folders = self._folders()
+        files = [_images(self.root / name) for name in self.folders]
+        empty = [name for name, found in zip(self.folders, files, strict=True) if not found]
         if empty:
             raise UserError(
-                f"{key}: {len(empty)} class folder(s) without an image ({', '.join(EXTENSIONS)}), "
-                f"first {self.root / empty[0]}; add images or remove the folder"
+                f"{self.key}: {len(empty)} class folder(s) without an image "
+                f"({', '.join(EXTENSIONS)}), first {self.root / empty[0]}; add images or remove the "
+                "folder"
             )
         self.paths = np.array([path for found in files for path in found])
-        self.labels: npt.NDArray[np.int64] = np.repeat(
-            np.arange(len(self.classes)), [len(found) for found in files]
-        )
+        self._ends = np.cumsum([len(found) for found in files])
+        self.classes, numbers = self._numbered()
+        self.labels: npt.NDArray[np.int64] = np.repeat(numbers, [len(found) for found in files])
+
+    def _folders(self) -> tuple[str, ...]:
+        folders = sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir())
+        folders = [name for name in folders if not name.startswith(".")]
+        if not folders:
+            raise UserError(
+                f"{self.key}: {self.root.absolute()} has no sub-folders; one per class is expected"
+            )
+        return tuple(folders)
+
+    def _numbered(self) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+        """The names of all classes, and the class of each folder; here they are the same."""
+        return self.folders, np.arange(len(self.folders))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -60,8 +71,8 @@ class ImageFolder:
 
     def describe(self, index: int) -> str:
         """The path of the image."""
-        label = self.classes[self.labels[index]]
-        return str(self.root / label / self.paths[index])
+        folder = self.folders[np.searchsorted(self._ends, index, side="right")]
+        return str(self.root / folder / self.paths[index])
 
 
 def _images(folder: Path) -> list[str]:
