@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from config.errors import UserError
 from cvnets.weights.files import METADATA
-from engine.checkpoint import save_state, save_weights, write_json
-from engine.distributed import World
+from engine.averaging import average_of, keep_best
+from engine.checkpoint import save_state, save_weights, write_json, write_weights
+from engine.distributed import World, barrier
 from engine.evaluator import Evaluation, Evaluator
 from engine.observers.observer import EvaluationRecord, Observers
 from engine.settings import CommonOptions, StatsOptions
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 
 FILES = {"model": "checkpoint", "ema": "checkpoint_ema"}
 STAGES = {"model": "Val", "ema": "Val_EMA"}
+COPIED, AVERAGE = "Val_Copied", "_Average"
 
 
 @dataclass
@@ -39,6 +42,7 @@ class Results:
     stats: StatsOptions
     metadata: dict[str, Any]  # what travels with the weights, see docs/design.md
     bad_images: dict[int, str]  # what training has met so far, filled by Progress
+    averages: dict[str, dict[str, float]] = field(default_factory=dict)  # which -> its metrics
 
     def __post_init__(self) -> None:
         self._saved_at = time.monotonic()
@@ -76,6 +80,43 @@ class Results:
                 prefix = "val_ema." if which == "ema" else "val."
                 self.state.last |= {prefix + k: v for k, v in evaluation.metrics.items()}
             self._save_weights(which, model, evaluation, best)
+        if self.out_of_patience():
+            metric, best_epoch = self.stats.checkpoint_metric, self.state.epoch - self.state.stale
+            log.info(
+                "stopped early: %s is not better than in epoch %d since %d epochs (stats.patience)",
+                metric,
+                best_epoch + 1,
+                self.state.stale,
+            )
+
+    def out_of_patience(self) -> bool:
+        """Whether `stats.patience` ends training: the metric of the model has not become better."""
+        return self.stats.patience is not None and self.state.stale >= self.stats.patience
+
+    def after_copy(self) -> None:
+        """Evaluate and save the model that the average was copied to; it is no best checkpoint."""
+        evaluation = self.evaluator.evaluate(self.state.model) if self.evaluator else None
+        if evaluation is not None:
+            self._tell(COPIED, evaluation)
+        if self.world.is_main:
+            metadata = self._about(evaluation)
+            save_weights(self.folder / f"{FILES['model']}_last.pt", self.state.model, metadata)
+
+    def after_training(self) -> None:
+        """Evaluate the averages of the best checkpoints; on all ranks."""
+        barrier(self.world)  # rank 0 may still write what the others read
+        for which, model in self.state.models().items():
+            weights = average_of(self.folder, self.state.kept.get(which, []))
+            if weights is None or self.evaluator is None:
+                continue
+            averaged = copy.deepcopy(model)
+            averaged.load_state_dict(weights)
+            evaluation = self.evaluator.evaluate(averaged)
+            self.averages[which] = evaluation.metrics
+            stage = STAGES[which] + AVERAGE
+            self._tell(stage, evaluation, which=which, epoch=self.state.epoch - 1)
+            if self.world.is_main:
+                self._save_average(which, averaged.state_dict(), evaluation)
 
     def _judge(self, which: str, evaluation: Evaluation) -> bool:
         """Whether this is the best so far (ties count, as officially); keeps its metrics."""
@@ -86,10 +127,12 @@ class Results:
                 f"stats.checkpoint_metric: no value {name!r}; evaluation gives {measured}"
             )
         value, old = evaluation.metrics[name], self.state.best.get(which)
-        if not math.isfinite(value):
-            return False
-        larger = self.stats.checkpoint_metric_max
-        if old is not None and not (value >= old if larger else value <= old):
+        sign = 1 if self.stats.checkpoint_metric_max else -1
+        gain = sign * (value - old) if old is not None else math.inf
+        better = math.isfinite(value) and gain > 0
+        if which == "model":
+            self.state.stale = 0 if better else self.state.stale + 1
+        if not (better or gain == 0):
             return False
         self.state.best[which] = value
         self.state.best_metrics[which] = {"epoch": self.state.epoch} | evaluation.metrics
@@ -98,12 +141,39 @@ class Results:
     def _save_weights(
         self, which: str, model: nn.Module, evaluation: Evaluation | None, best: bool
     ) -> None:
+        state, stem, most = self.state, FILES[which], self.common.k_best_checkpoints
+        names: list[str] = [f"{stem}_last.pt"]
+        surplus: list[str] = []
+        if best:
+            names.append(f"{stem}_best.pt")
+        if self.common.save_all_checkpoints:
+            names.append(f"{stem}_epoch{state.epoch}.pt")
+        kept = state.kept.setdefault(which, [])
+        keeps = best and most > 1
+        if keeps:
+            name, surplus = keep_best(kept, stem, state.best[which], state.epoch, most)
+            names.append(name)
         if not self.world.is_main:
             return
+        for name in names:
+            save_weights(self.folder / name, model, self._about(evaluation))
+        for name in surplus:
+            (self.folder / name).unlink(missing_ok=True)
+        weights = average_of(self.folder, kept) if keeps else None
+        if weights is not None:
+            self._save_average(which, weights)
+
+    def _save_average(
+        self, which: str, weights: dict[str, Tensor], evaluation: Evaluation | None = None
+    ) -> None:
+        kept = self.state.kept[which]
+        metadata = self._about(evaluation) | {"averaged": kept, "epoch": kept[-1]["epoch"]}
+        write_weights(self.folder / f"{FILES[which]}_avg.pt", weights, metadata)
+
+    def _about(self, evaluation: Evaluation | None) -> dict[str, Any]:
+        """What travels with weights: that of the run, and what was measured."""
         metrics = evaluation.metrics if evaluation else {}
-        metadata = self.metadata | {"metrics": metrics, "epoch": self.state.epoch}
-        for suffix in ("last", "best") if best else ("last",):
-            save_weights(self.folder / f"{FILES[which]}_{suffix}.pt", model, metadata)
+        return self.metadata | {"metrics": metrics, "epoch": self.state.epoch}
 
     def _tell(
         self,
@@ -113,11 +183,12 @@ class Results:
         rates: tuple[float, ...] = (),
         best: bool = False,
         which: str = "model",
+        epoch: int | None = None,
     ) -> None:
         self.observers.on_evaluation(
             EvaluationRecord(
                 stage=stage,
-                epoch=self.state.epoch,
+                epoch=self.state.epoch if epoch is None else epoch,
                 iteration=self.state.iteration,
                 metrics=evaluation.metrics,
                 images=evaluation.images,
@@ -140,6 +211,8 @@ class Results:
             "run": str(self.folder),
             "best": state.best_metrics,
             "last": state.last,
+            "average": self.averages,
+            "stopped_early": self.out_of_patience(),
             "epochs": state.epoch,
             "steps": state.iteration,
             "images_seen": state.images,

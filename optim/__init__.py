@@ -1,7 +1,7 @@
 """Optimizers, parameter groups and learning-rate schedules."""
 
 from optim.kinds import OPTIMIZERS, SCHEDULES
-from optim.optimizers import AdamWOptions, SgdOptions, adamw, sgd
+from optim.optimizers import AdamOptions, SgdOptions, adam, adamw, sgd
 from optim.param_groups import parameter_groups
 from optim.scheduler import (
     Schedule,
@@ -15,12 +15,13 @@ from optim.update import set_learning_rate, step_unless
 __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
-    "AdamWOptions",
+    "AdamOptions",
     "OptimSection",
     "Schedule",
     "SchedulePlan",
     "SchedulerSection",
     "SgdOptions",
+    "adam",
     "adamw",
     "last_warmup_epoch",
     "parameter_groups",

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from pydantic import Field, model_validator
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from config.options import Options
 from optim.kinds import OPTIMIZERS
@@ -37,8 +37,8 @@ class SgdOptions(Options):
         return self
 
 
-class AdamWOptions(Options):
-    """Options of Adam with decoupled weight decay."""
+class AdamOptions(Options):
+    """Options of Adam, with weight decay as a part of the gradient or (adamw) decoupled from it."""
 
     beta1: float = Field(default=0.9, ge=0.0, lt=1.0, description="decay of the gradient's mean")
     beta2: float = Field(
@@ -67,17 +67,24 @@ def sgd(options: SgdOptions, groups: list[dict[str, Any]]) -> SGD:
     return optimizer
 
 
-@OPTIMIZERS.register("adamw", options=AdamWOptions)
-def adamw(options: AdamWOptions, groups: list[dict[str, Any]]) -> AdamW:
+@OPTIMIZERS.register("adam", options=AdamOptions)
+def adam(options: AdamOptions, groups: list[dict[str, Any]]) -> Adam:
+    """Adam, the weight decay added to the gradient; its rate is set by the schedule."""
+    return Adam(groups, lr=UNSET_RATE, fused=True, **_of_adam(options))
+
+
+@OPTIMIZERS.register("adamw", options=AdamOptions)
+def adamw(options: AdamOptions, groups: list[dict[str, Any]]) -> AdamW:
     """Adam with decoupled weight decay; its rate is set by the schedule."""
-    return AdamW(
-        groups,
-        lr=UNSET_RATE,
-        betas=(options.beta1, options.beta2),
-        eps=DEFAULT_EPS if options.eps is None else options.eps,
-        amsgrad=options.amsgrad,
-        fused=True,
-    )
+    return AdamW(groups, lr=UNSET_RATE, fused=True, **_of_adam(options))
+
+
+def _of_adam(options: AdamOptions) -> dict[str, Any]:
+    return {
+        "betas": (options.beta1, options.beta2),
+        "eps": DEFAULT_EPS if options.eps is None else options.eps,
+        "amsgrad": options.amsgrad,
+    }
 
 
 def _start_momentum_at_zero(optimizer: Optimizer, args: Any, kwargs: Any) -> None:

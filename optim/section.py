@@ -10,7 +10,7 @@ from config.options import Section
 class OptimSection(Section):
     """Optimizer of the training run, and the weight decay of its parameter groups."""
 
-    name: str = Field(default="sgd", description="optimizer, e.g. sgd or adamw")
+    name: str = Field(default="sgd", description="optimizer, e.g. sgd, adam or adamw")
     weight_decay: float = Field(
         default=4e-5,
         ge=0.0,

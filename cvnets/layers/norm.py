@@ -27,6 +27,16 @@ NormName = Literal[
 ]
 
 
+class MomentumAnnealingOptions(Options):
+    """Batch norms look at fewer and fewer new images: their momentum falls during training."""
+
+    enable: bool = Field(False, description="let the momentum of batch norms fall")
+    anneal_type: Literal["cosine", "linear"] = Field("cosine", description="how it falls")
+    final_momentum_value: float = Field(
+        1e-6, ge=0.0, le=1.0, description="momentum that it ends at"
+    )
+
+
 class NormalizationOptions(Options):
     """The normalisation behind the convolutions."""
 
@@ -38,6 +48,9 @@ class NormalizationOptions(Options):
     groups: int = Field(1, ge=1, description="channel groups of group_norm")
     momentum: float = Field(
         0.1, ge=0.0, le=1.0, description="share of a batch in the running statistics of batch norm"
+    )
+    adjust_bn_momentum: MomentumAnnealingOptions = Field(
+        default_factory=MomentumAnnealingOptions, description="a momentum that falls"
     )
 
     @property

@@ -110,6 +110,14 @@ class ImageEncoder(nn.Module):
         self._strides = {level: self._strides[level] for level in wanted}
         return self
 
+    def layers_in_order(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the parts that have parameters, by their depth from the image to the classifier.
+
+        Each entry is what counts as one layer; empty if they are not known.
+        """
+        names = (*LEVELS, "classifier")
+        return tuple((name,) for name in names if _has_parameters(getattr(self, name)))
+
     def _checked(self, levels: Iterable[str]) -> tuple[str, ...]:
         """`levels` in the order of the network; ValueError for one it does not have, or none."""
         asked = set(levels)
@@ -126,3 +134,8 @@ class ImageEncoder(nn.Module):
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return run_recomputed(stage, maps)
         return stage(maps)
+
+
+def _has_parameters(part: object) -> bool:
+    """Whether there is anything to train in a part of a network, which may be missing."""
+    return isinstance(part, nn.Module) and any(True for _ in part.parameters())

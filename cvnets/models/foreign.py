@@ -103,6 +103,10 @@ class ForeignEncoder(PyramidEncoder):
                 f"without values ({error})"
             ) from None
 
+    def layers_in_order(self) -> tuple[tuple[str, ...], ...]:
+        """The layers of other libraries are not known."""
+        return ()
+
     def _report(self) -> None:
         """Say which images will be resized."""
         if self._sizes.only:

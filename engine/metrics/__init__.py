@@ -1,5 +1,21 @@
 """Metrics. Importing this package registers them."""
 
-from engine.metrics import coco, mean, mean_iou, top_k
+from engine.metrics import (
+    average_precision,
+    coco,
+    confusion_matrix,
+    mean,
+    mean_iou,
+    probabilities,
+    top_k,
+)
 
-__all__ = ["coco", "mean", "mean_iou", "top_k"]
+__all__ = [
+    "average_precision",
+    "coco",
+    "confusion_matrix",
+    "mean",
+    "mean_iou",
+    "probabilities",
+    "top_k",
+]

@@ -20,7 +20,8 @@ LONGEST = 20  # letters of a name there
 
 @dataclass(frozen=True)
 class Confusion:
-    """`counts` int64 [C, C]: pixels of each class (rows) that were taken for which (columns)."""
+    """`counts` int64 [C, C]: pixels, or images, of each class (rows) that were taken for which
+    (columns)."""
 
     counts: npt.NDArray[np.int64]
 
@@ -63,6 +64,7 @@ class IouReport:
     confusion: Confusion
     names: tuple[str, ...]
     absent_as_zero: bool
+    unit: str = "pixels"
 
     def lines(self) -> list[str]:
         """The best and worst classes; those that do not occur, and what that means."""
@@ -94,7 +96,8 @@ class IouReport:
     def _per_class(self) -> str:
         matrix = self.confusion
         columns = (matrix.true.tolist(), matrix.predicted.tolist(), matrix.iou, matrix.accuracy)
-        rows = [["class", "name", "pixels", "predicted_pixels", "IoU", "accuracy"]]
+        unit = self.unit
+        rows = [["class", "name", unit, f"predicted_{unit}", "IoU", "accuracy"]]
         for number, (name, true, predicted, iou, accuracy) in enumerate(
             zip(self.names, *columns, strict=True)
         ):
@@ -110,7 +113,7 @@ class IouReport:
         figure = new_figure(side + 1, side)
         panel = figure.subplots()
         image = panel.imshow(100 * shares, vmin=0, vmax=100, cmap="Blues")
-        figure.colorbar(image, ax=panel, label="% of the pixels of the class", shrink=0.8)
+        figure.colorbar(image, ax=panel, label=f"% of the {self.unit} of the class", shrink=0.8)
         panel.set(xlabel="predicted", ylabel="true")
         if len(self.names) <= FEW:
             places = range(len(self.names))

@@ -13,7 +13,14 @@ from engine.settings import StatsOptions
 from loss_fn.output import LossOutput
 
 Value = float | dict[str, float]
-PERCENT = ("top", "coco_map", "iou")  # metrics whose names begin so
+PERCENT = (
+    "top",
+    "coco_map",
+    "iou",
+    "confusion_matrix",
+    "average_precision",
+    "prob_hist",
+)  # metrics whose names begin so
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,8 @@ class Observation:
 class Metric(Protocol):
     """Counts on the device without synchronising; the result does not depend on who counted what.
 
-    A metric may say of itself, for checks before the run: `task`, the only kind that feeds it;
+    It may have `report(states, class_names) -> Report`, tables and pictures of an evaluation. It may
+    say of itself, for checks before the run: `task`, the only kind that feeds it;
     `parts`, the names of its values, if it has several; `larger_is_better`.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from optim.scheduler.plan import SchedulePlan
 
@@ -13,7 +14,10 @@ class Schedule(ABC):
     A schedule has no state; the same arguments give the same rate. It is exact; rounding to
     eight decimals is `set_learning_rate`'s, after the multiplication per group. A subclass is
     built as `Kind(its_options, plan=plan)` and says how the rate goes on from `peak`.
+    `skips_warmup`: whether it has to know of the epoch in which the warm-up ends.
     """
+
+    skips_warmup: ClassVar[bool] = False
 
     def __init__(self, plan: SchedulePlan, *, peak: float):
         self.plan = plan

@@ -17,6 +17,8 @@ class SchedulePlan:
 
     `warmup_epochs` is the index of the epoch in which the warm-up's last iteration falls, 0
     without warm-up (see `last_warmup_epoch`); only `adjust_period_for_epochs` reads it.
+    `first_epoch` is the one of the first step behind the warm-up; schedules with `skips_warmup`
+    read it.
     """
 
     max_epochs: int = 300
@@ -26,6 +28,7 @@ class SchedulePlan:
     is_iteration_based: bool = False
     adjust_period_for_epochs: bool = False
     warmup_epochs: int = 0
+    first_epoch: int = 0
 
     def __post_init__(self) -> None:
         if self.is_iteration_based and self.warmup_iterations > self.max_iterations:
@@ -53,6 +56,13 @@ class SchedulePlan:
             return epoch / self.max_epochs
         start = self.warmup_epochs + 1
         return (epoch - start) / (self.max_epochs - self.warmup_epochs)
+
+
+def check_rising(epochs: Iterable[int] | None) -> None:
+    """ValueError unless the epochs, if any, are at least 0 and rise."""
+    numbers = list(epochs or ())
+    if numbers != sorted(set(numbers)) or min(numbers, default=0) < 0:
+        raise ValueError("give epochs from 0 on, each once, in rising order")
 
 
 def last_warmup_epoch(warmup_iterations: int, steps_per_epoch: Iterable[int]) -> int:

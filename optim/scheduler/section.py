@@ -56,8 +56,8 @@ class SchedulerSection(Section):
             )
         return self
 
-    def plan(self, *, warmup_epochs: int = 0) -> SchedulePlan:
-        """The plan with all defaults filled in; `warmup_epochs` comes from `last_warmup_epoch`."""
+    def plan(self, *, warmup_epochs: int = 0, first_epoch: int = 0) -> SchedulePlan:
+        """The plan with all defaults filled in; both arguments come from `last_warmup_epoch`."""
         by_steps = self.is_iteration_based
         return SchedulePlan(
             max_epochs=UNLIMITED if by_steps else self.max_epochs or DEFAULT_EPOCHS,
@@ -67,4 +67,5 @@ class SchedulerSection(Section):
             is_iteration_based=by_steps,
             adjust_period_for_epochs=self.adjust_period_for_epochs,
             warmup_epochs=warmup_epochs,
+            first_epoch=first_epoch,
         )

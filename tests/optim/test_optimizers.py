@@ -13,6 +13,8 @@ KINDS = {
     "sgd": {"sgd": {"momentum": 0.9}},
     "sgd_nesterov": {"sgd": {"momentum": 0.9, "nesterov": True}},
     "sgd_plain": {"sgd": {"momentum": 0.0}},
+    "adam": {"adam": {}},
+    "adam_amsgrad": {"adam": {"amsgrad": True, "eps": 1e-6}},
     "adamw": {"adamw": {}},
     "adamw_amsgrad": {"adamw": {"amsgrad": True}},
 }
@@ -58,7 +60,9 @@ def test_official_defaults():
     adamw, _ = build("adamw")
     assert adamw.defaults["betas"] == (0.9, 0.98)
     assert adamw.defaults["eps"] == 1e-8
-    assert {"sgd", "adamw"} <= set(OPTIMIZERS.names())
+    adam, _ = build("adam")
+    assert (adam.defaults["betas"], adam.defaults["eps"]) == ((0.9, 0.98), 1e-8)
+    assert {"sgd", "adam", "adamw"} <= set(OPTIMIZERS.names())
 
 
 def test_nothing_moves_before_a_rate_is_set():
@@ -89,8 +93,12 @@ def test_sgd_by_hand(nesterov):
     )
 
 
-def test_adamw_by_hand():
-    optimizer, weights = build("adamw", decay=0.1)
+@pytest.mark.parametrize("kind", ["adam", "adam_amsgrad", "adamw"])
+def test_adam_by_hand(kind):
+    """Adam adds the decay to the gradient, AdamW takes it off the weight; AMSGrad keeps the maximum."""
+    optimizer, weights = build(kind, decay=0.1)
+    coupled, eps = kind != "adamw", 1e-6 if kind == "adam_amsgrad" else 1e-8
+    largest = [torch.zeros_like(weight) for weight in weights]
     hand = [weight.detach().clone() for weight in weights]
     first = [torch.zeros_like(weight) for weight in hand]
     second = [torch.zeros_like(weight) for weight in hand]
@@ -99,11 +107,12 @@ def test_adamw_by_hand():
         set_learning_rate(optimizer, 0.01)
         step_unless(optimizer, torch.tensor(False))
         for n, (rate, decay) in enumerate([(0.01, 0.1), (0.1, 0.0)]):
-            gradient = weights[n].grad
+            gradient = weights[n].grad + coupled * decay * hand[n]
             first[n] = 0.9 * first[n] + 0.1 * gradient
             second[n] = 0.98 * second[n] + 0.02 * gradient**2
-            move = (first[n] / (1 - 0.9**step)) / ((second[n] / (1 - 0.98**step)).sqrt() + 1e-8)
-            hand[n] = hand[n] * (1 - rate * decay) - rate * move
+            largest[n] = largest[n].maximum(second[n]) if kind == "adam_amsgrad" else second[n]
+            move = (first[n] / (1 - 0.9**step)) / ((largest[n] / (1 - 0.98**step)).sqrt() + eps)
+            hand[n] = hand[n] * (1 - rate * decay * (not coupled)) - rate * move
     torch.testing.assert_close(
         [weight.detach() for weight in weights], hand, rtol=1e-10, atol=1e-12
     )

@@ -15,17 +15,24 @@ from pydantic import ValidationError
 from config.errors import UserError
 from config.registry import compose
 from optim import SCHEDULES, SchedulePlan, SchedulerSection, last_warmup_epoch, set_learning_rate
-from optim.scheduler import Cosine, CosineOptions, Fixed, FixedOptions
+from optim.scheduler import (
+    Cosine,
+    CosineOptions,
+    Cyclic,
+    CyclicOptions,
+    Fixed,
+    FixedOptions,
+    MultiStep,
+    MultiStepOptions,
+)
 
 TRACES = Path(__file__).parents[1] / "reference" / "traces"
-CHOSEN = ("cosine", "fixed", "polynomial")
 
 
 def traces():
     for name in ("lr_schedules", "lr_schedules_cvnets_v0.1"):
         for case in json.loads((TRACES / f"{name}.json").read_text())["cases"]:
-            if case["config"]["scheduler.name"] in CHOSEN:
-                yield pytest.param(case, id=f"{name}-{case['name']}")
+            yield pytest.param(case, id=f"{name}-{case['name']}")
 
 
 def section_of(config):
@@ -36,14 +43,15 @@ def section_of(config):
         place = values
         for part in path:
             place = place.setdefault(part, {})
-        place[last] = value
+        place[last] = tuple(value) if isinstance(value, list) else value
     return compose(SchedulerSection, SCHEDULES)(**values)
 
 
 def build(section, steps_per_epoch=10):
     epochs = [steps_per_epoch] * (section.max_epochs or 300)
-    last = last_warmup_epoch(section.warmup_iterations or 0, epochs)
-    return SCHEDULES.build(section, plan=section.plan(warmup_epochs=last))
+    warmup = section.warmup_iterations or 0
+    last, first = (last_warmup_epoch(steps, epochs) for steps in (warmup, warmup + 1))
+    return SCHEDULES.build(section, plan=section.plan(warmup_epochs=last, first_epoch=first))
 
 
 def optimizer_with(multipliers):
@@ -61,22 +69,22 @@ def test_official_trace(case):
     schedule = build(section_of(config), case["iterations_per_epoch"])
     multipliers = case.get("lr_multipliers", [1.0])
     optimizer = optimizer_with(multipliers)
+    # release main computes the rates of the cycles in float32
+    slack = 2e-8 if config["scheduler.name"] == "cyclic" else 1e-12
     assert len(case["lr"]) >= 9
     for iteration, recorded in enumerate(case["lr"]):
         epoch = iteration // case["iterations_per_epoch"]
         written = set_learning_rate(optimizer, schedule(epoch, iteration))
         expected = recorded if isinstance(recorded, list) else [recorded]
         assert [group["lr"] for group in optimizer.param_groups] == written
-        assert written == pytest.approx(expected, rel=0, abs=1e-12), f"iteration {iteration}"
+        assert written == pytest.approx(expected, rel=0, abs=slack), f"iteration {iteration}"
 
 
-def test_all_chosen_traces_are_there():
+def test_all_traces_are_there():
     names = [param.values[0]["config"]["scheduler.name"] for param in traces()]
-    assert {name: names.count(name) for name in CHOSEN} == {
-        "cosine": 9,
-        "fixed": 1,
-        "polynomial": 4,
-    }
+    counts = {"cosine": 9, "fixed": 1, "polynomial": 4, "multi_step": 1, "cyclic": 4}
+    assert {name: names.count(name) for name in names} == counts
+    assert set(SCHEDULES.names()) == set(counts)
 
 
 def test_rounding_comes_after_the_multiplier():
@@ -175,6 +183,82 @@ def test_fixed_needs_a_rate():
         SCHEDULES.build(section, plan=section.plan())
 
 
+def test_multi_step_by_hand():
+    schedule = MultiStep(MultiStepOptions(lr=0.8, gamma=0.5, milestones=(2, 4)), SchedulePlan())
+    assert [schedule(epoch, 7) for epoch in range(6)] == [0.8, 0.8, 0.4, 0.4, 0.2, 0.2]
+    assert MultiStep(MultiStepOptions(milestones=(2,)), SchedulePlan())(9, 9) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("warmup", "milestone", "rates_seen"),
+    [
+        # the warm-up ends with epoch 1: a milestone there is passed over, one behind it is not
+        (8, 1, {2: 0.1, 5: 0.1}),
+        (8, 2, {2: 0.05, 5: 0.05}),
+        (7, 1, {1: 0.05, 2: 0.05}),
+    ],
+)
+def test_a_milestone_counts_where_a_step_is_behind_the_warmup(warmup, milestone, rates_seen):
+    config = {"scheduler.name": "multi_step", "scheduler.warmup_iterations": warmup}
+    config |= {"scheduler.multi_step.gamma": 0.5, "scheduler.multi_step.milestones": (milestone,)}
+    schedule = build(section_of(config), steps_per_epoch=4)
+    assert {epoch: schedule(epoch, 4 * epoch + 3) for epoch in rates_seen} == rates_seen
+
+
+def test_cyclic_by_hand():
+    """Two cycles of three epochs, halved at epoch 1 and quartered more at epoch 4, then a line."""
+    options = CyclicOptions(
+        min_lr=1.0, total_cycles=3, epochs_per_cycle=3, steps=(1, 4), last_cycle_end_lr=0.025
+    )
+    schedule = Cyclic(options, SchedulePlan(max_epochs=10))
+    seen = [schedule(epoch, 0) for epoch in range(10)]
+    assert seen == pytest.approx(
+        [1.0, 1.5, 1.0, 0.5, 3 / 8, 2 / 8, 1 / 8, 0.075, 0.05, 0.025], rel=1e-12
+    )
+
+
+@pytest.mark.parametrize(("first", "factor"), [(0, 0.5), (1, 0.5), (2, 1.0)])
+def test_a_step_of_the_cycles_counts_where_the_warmup_is_over(first, factor):
+    options = CyclicOptions(min_lr=1.0, total_cycles=3, epochs_per_cycle=1, steps=(1,))
+    schedule = Cyclic(options, SchedulePlan(max_epochs=10, first_epoch=first))
+    assert schedule(2, 0) == factor
+
+
+@given(st.integers(1, 6), st.integers(1, 7), st.integers(0, 30), st.booleans())
+def test_cyclic_stays_between_its_rates(cycles, length, tail, cosine):
+    kind = "cosine" if cosine else "linear"
+    options = CyclicOptions(
+        min_lr=0.1,
+        total_cycles=cycles,
+        epochs_per_cycle=length,
+        last_cycle_type=kind,
+        last_cycle_end_lr=0.01,
+    )
+    total = (cycles - 1) * length + 1 + tail
+    schedule = Cyclic(options, SchedulePlan(max_epochs=total))
+    seen = [schedule(epoch, 5) for epoch in range(total)]
+    cycled, last = seen[: (cycles - 1) * length], seen[(cycles - 1) * length :]
+    assert all(0.1 <= rate <= 0.1 * length + 1e-12 for rate in cycled)
+    assert all(0.01 - 1e-12 <= rate <= 0.1 for rate in last)
+    assert last == sorted(last, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"scheduler.is_iteration_based": True}, r"^scheduler\.is_iteration_based: the cyclic"),
+        (
+            {"scheduler.cyclic.steps": (10, 51)},
+            r"^scheduler\.cyclic\.steps: epoch 51 lies in the last",
+        ),
+    ],
+)
+def test_what_a_cyclic_schedule_refuses(config, message):
+    section = section_of({"scheduler.name": "cyclic"} | config)
+    with pytest.raises(UserError, match=message):
+        SCHEDULES.build(section, plan=section.plan())
+
+
 @pytest.mark.parametrize(
     ("warmup", "steps", "epoch"),
     [
@@ -201,7 +285,7 @@ def test_last_warmup_epoch_asks_for_no_more_epochs_than_needed():
 
 
 def test_defaults_of_the_section():
-    assert SchedulerSection().plan() == SchedulePlan(300, 10**7, 0, 1e-7, False, False, 0)
+    assert SchedulerSection().plan() == SchedulePlan(300, 10**7, 0, 1e-7, False, False, 0, 0)
     by_steps = SchedulerSection(is_iteration_based=True, max_epochs=12).plan(warmup_epochs=3)
     assert by_steps == SchedulePlan(10**7, 300_000, 0, 1e-7, True, False, 3)
 
@@ -232,6 +316,10 @@ def test_official_default_schedule_is_the_cosine():
             "warmup_iterations: 51 is more than max_iterations = 50",
         ),
         ({"scheduler.lr_": 0.1}, "Extra inputs"),
+        ({"scheduler.multi_step.milestones": (3, 3)}, "each once, in rising order"),
+        ({"scheduler.multi_step.milestones": (-1, 3)}, "epochs from 0 on"),
+        ({"scheduler.cyclic.steps": (5, 2)}, "in rising order"),
+        ({"scheduler.cyclic.last_cycle_type": "sine"}, "'linear' or 'cosine'"),
     ],
 )
 def test_refused(config, message):

@@ -197,6 +197,21 @@ class ViT(PyramidEncoder):
             self.style.initialise(pyramid)
             self.simple_fpn = pyramid.to(next(self.parameters()))
 
+    def layers_in_order(self) -> tuple[tuple[str, ...], ...]:
+        """What makes the tokens, the blocks of the transformer, what is behind them."""
+        first, last = (
+            ("patch_emb", "pos_embed", "cls_token"),
+            ("post_transformer_norm", "classifier"),
+        )
+        blocks = [(f"transformer.{index}",) for index in range(self.size.depth)]
+        names = [name for name, _ in self.named_parameters()]
+        return tuple(
+            tuple(
+                part for part in layer if any(f"{name}.".startswith(f"{part}.") for name in names)
+            )
+            for layer in (first, *blocks, (*last, "simple_fpn"))
+        )
+
     def _encode(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Images -> normed tokens [B, N, dim], the class token first, and the patches' grid.
 

@@ -1,0 +1,62 @@
+"""How sure a classifier is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from config.options import Options
+from engine.kinds import METRICS
+from engine.metrics.metric import Observation
+
+
+class ProbabilityHistogramOptions(Options):
+    """`stats.prob_hist`: the histogram of the largest probabilities."""
+
+    num_bins: int = Field(10, ge=1, le=1000, description="bins of equal width between 0 and 1")
+
+
+@METRICS.register("prob_hist", key="prob_hist", options=ProbabilityHistogramOptions)
+class ProbabilityHistogram:
+    """Percent of the images whose largest softmax probability lies in each bin.
+
+    `predictions` (in training `outputs`): logits [B, C]. The values are called by the bounds of
+    their bins, `prob_hist.0.90-1.00`; the last bin has its upper bound, too.
+    """
+
+    task = "classification"
+
+    def __init__(self, options: ProbabilityHistogramOptions):
+        self.bins = options.num_bins
+        self._counts: Tensor | None = None
+        self._saved = [0] * self.bins
+
+    @torch.no_grad()
+    def update(self, seen: Observation) -> None:
+        logits = seen.outputs if seen.predictions is None else seen.predictions
+        surest = logits.float().softmax(1).amax(1)
+        bins = (surest * self.bins).long().clamp(0, self.bins - 1)
+        counts = torch.zeros(self.bins, dtype=torch.int64, device=bins.device)
+        counts.scatter_add_(0, bins, torch.ones_like(bins))
+        self._counts = counts if self._counts is None else self._counts + counts
+
+    def step(self, gradient_norm: Tensor) -> None:
+        pass
+
+    def state(self) -> list[int]:
+        if self._counts is not None:
+            self._saved = [a + b for a, b in zip(self._saved, self._counts.tolist(), strict=True)]
+            self._counts = None
+        return self._saved
+
+    def result(self, states: Sequence[list[int]]) -> dict[str, float]:
+        counts = [sum(column) for column in zip(*states, strict=True)] or [0] * self.bins
+        images = max(1, sum(counts))
+        digits = max(2, len(str(self.bins - 1)))
+        return {
+            f"{place / self.bins:.{digits}f}-{(place + 1) / self.bins:.{digits}f}": 100 * n / images
+            for place, n in enumerate(counts)
+        }
