@@ -11,3 +11,10 @@ DETECTION_LOSSES = Registry(
     context={"matcher": "the matcher of the recipe: who is responsible for which object"},
 )
 SEGMENTATION_LOSSES = Registry("segmentation loss", section="loss.segmentation.name", context={})
+DISTILLATION_LOSSES = Registry(
+    "distillation loss",
+    section="loss.distillation.name",
+    context={
+        "teacher": "images [B, 3, H, W] as the student gets them -> logits [B, C], no gradient"
+    },
+)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from config.options import Options, Section
+
+# Losses that are not those of a task; the first reads a teacher, the second several losses.
+DISTILLATION, COMPOSITE = "distillation", "composite_loss"
+RANGE_AUGMENT = "neural_augmentation"  # known, but not built
 
 
 class ClassificationLossSection(Section):
@@ -31,12 +35,15 @@ class SegmentationLossSection(Section):
     name: str = Field(default="cross_entropy", description="segmentation loss, e.g. cross_entropy")
 
 
-class LossSection(Options):
-    """Loss that training minimises: its category, and one sub-section per category."""
+class DistillationLossSection(Section):
+    """Loss that compares a student with a teacher (section `teacher`)."""
 
-    category: Literal["classification", "detection", "segmentation"] | None = Field(
-        default=None, description="kind of loss; null means the one of the task"
-    )
+    name: str = Field(default="soft_kl_loss", description="distillation loss, e.g. soft_kl_loss")
+
+
+class LossesSection(Options):
+    """One sub-section per category of losses."""
+
     classification: ClassificationLossSection = Field(
         default_factory=ClassificationLossSection, description="loss of image classification"
     )
@@ -45,4 +52,33 @@ class LossSection(Options):
     )
     segmentation: SegmentationLossSection = Field(
         default_factory=SegmentationLossSection, description="loss of semantic segmentation"
+    )
+    distillation: DistillationLossSection = Field(
+        default_factory=DistillationLossSection, description="loss that imitates a teacher"
+    )
+
+
+class TermSection(LossesSection):
+    """One loss of several: its category, its weight, and its options in that sub-section."""
+
+    loss_category: Literal[
+        "classification", "detection", "segmentation", "distillation", "neural_augmentation"
+    ] = Field(default="classification", description="kind of loss")
+    neural_augmentation: dict[str, Any] = Field(
+        default={}, description="of RangeAugment, which is not built: such a loss is left out"
+    )
+    loss_weight: float = Field(
+        default=1.0, ge=0.0, allow_inf_nan=False, description="factor of this loss in the sum"
+    )
+
+
+class LossSection(LossesSection):
+    """Loss that training minimises: its category, and one sub-section per category."""
+
+    category: (
+        Literal["classification", "detection", "segmentation", "distillation", "composite_loss"]
+        | None
+    ) = Field(default=None, description="kind of loss; null means the one of the task")
+    composite_loss: tuple[TermSection, ...] = Field(
+        default=(), description="the losses that category composite_loss adds up, a list"
     )

@@ -1,0 +1,31 @@
+"""A weighted sum of losses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from loss_fn.output import LossOutput
+
+
+class CompositeLoss(nn.Module):
+    """total = the sum of weight * loss; `parts` holds each loss by name, without its weight.
+
+    `terms`: (name, weight, loss) each; names differ.
+    """
+
+    def __init__(self, terms: Sequence[tuple[str, float, nn.Module]]):
+        super().__init__()
+        self.names = tuple(name for name, _, _ in terms)
+        self.weights = tuple(weight for _, weight, _ in terms)
+        self.losses = nn.ModuleList(loss for _, _, loss in terms)
+
+    def forward(self, images: Tensor, outputs: Any, targets: Any) -> LossOutput:
+        """What each loss takes, handed to all of them."""
+        found: list[LossOutput] = [loss(images, outputs, targets) for loss in self.losses]
+        total = sum(w * each.total for w, each in zip(self.weights, found, strict=True))
+        parts = {name: each.total.detach() for name, each in zip(self.names, found, strict=True)}
+        assert isinstance(total, Tensor)
+        return LossOutput(total, parts)
