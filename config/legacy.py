@@ -5,10 +5,16 @@ Each use is printed. A text in place of new keys says why the old one is ignored
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
+from config.scalars import read_scalar
 from config.source import Scalar, Value, flatten, put
 
 _NO_EFFECT = "it has no effect in any release"
 _TORCHRUN = "torchrun starts the processes and sets it"
+_RANGE_AUGMENT = "RangeAugment is not built"
+_EASY_SAMPLES = "sample-efficient training is not built, every epoch sees every sample"
+_CONVERSION = "converting and timing networks are commands of their own here, with their own words"
 _SMOOTHING = "loss.classification.cross_entropy.label_smoothing"
 
 OLD_KEYS: dict[str, tuple[str, ...] | str] = {
@@ -40,20 +46,80 @@ OLD_KEYS: dict[str, tuple[str, ...] | str] = {
     "model.detection.ssd.center_variance": ("matcher.ssd.center_variance",),
     "model.detection.ssd.size_variance": ("matcher.ssd.size_variance",),
     "model.detection.ssd.iou_threshold": ("matcher.ssd.iou_threshold",),
+    "stats.save_all_checkpoints": ("common.save_all_checkpoints",),
+    "common.finetune_imagenet1k_ema": ("common.finetune_ema",),
+    "common.eval_stage_name": "it only named the stage in log lines",
+    "common.inference_modality": "all data are images here",
+    "common.debug_mode": "only models of text read it",
+    "common.enable_coreml_compatible_module": "export rewrites what a format cannot hold",
+    "ddp.device_id": _TORCHRUN,
+    "ddp.find_unused_params": "no network here has parameters that a step does not use",
+    "ddp.use_deprecated_data_parallel": "one process per device is faster and exact",
+    "image_augmentation.to_tensor.dtype": "images stay uint8 until they are on the device",
+    "loss.distillation.label_smoothing": ("loss.distillation.hard_distillation.label_smoothing",),
+    "loss.neural_augmentation.*": _RANGE_AUGMENT,
+    "model.learn_augmentation.*": _RANGE_AUGMENT,
+    "model.layer.group_linear_init": "no network here has grouped linear layers",
+    "model.layer.group_linear_init_std_dev": "no network here has grouped linear layers",
+    "optim.eps": "in no release; optim.adam.eps and optim.adamw.eps have one",
+    "optim.bypass_parameters_check": "all trainable parameters are always in a group",
+    "scheduler.lr": "in no release; every schedule has its own rate",
+    "stats.metrics.prob_hist.num_bins": ("stats.prob_hist.num_bins",),
+    "conversion.*": _CONVERSION,
+    "benchmark.*": _CONVERSION,
+    "sampler.msc.scale_inc_factor": "multi_scale_sampler never grows its sizes, in any release",
+    "dataset.sample_efficient_training.*": _EASY_SAMPLES,
     "sampler.bs.num_repeats": ("sampler.num_repeats",),
     "sampler.vbs.num_repeats": ("sampler.num_repeats",),
 }
 
-# A switch whose meaning was turned round.
-OPPOSITES = {
-    "model.classification.vit.learnable_pos_emb": "model.classification.vit.sinusoidal_pos_emb",
+
+def _opposite(text: str) -> str | None:
+    return {"true": "false", "false": "true"}.get(text.lower())
+
+
+def _one_more(text: str) -> str | None:
+    number = read_scalar(Scalar(text), float)
+    return None if number is None else f"{1 + number:g}"
+
+
+def _distillation(text: str) -> str | None:
+    return {"soft": "soft_kl_loss", "hard": "hard_distillation"}.get(text)
+
+
+# Old key -> the key of today, the value there as text (None: it has none), and that in words.
+CONVERTED: dict[str, tuple[str, Callable[[str], str | None], str]] = {
+    "model.classification.vit.learnable_pos_emb": (
+        "model.classification.vit.sinusoidal_pos_emb",
+        _opposite,
+        "the opposite of",
+    ),
+    "sampler.vbs.scale_inc_factor": ("sampler.vbs.max_scale_inc_factor", _one_more, "1 more in"),
+    "loss.distillation.cls_kl_div_loss.mode": (
+        "loss.distillation.name",
+        _distillation,
+        "the loss of that kind in",
+    ),
 }
 
 OLD_VALUES: dict[tuple[str, str], str] = {
     ("loss.classification.name", "label_smoothing"): "cross_entropy",
     ("stats.checkpoint_metric", "coco_map"): "coco_map.bbox",
+    # images are RGB here, and weights that want BGR are turned when they are loaded
+    ("dataset.name", "imagenet_opencv"): "imagenet",
+    ("loss.distillation.name", "cls_kl_div_loss"): "soft_kl_loss",
     ("model.normalization.name", "sbn"): "sync_batch_norm",
 }
+TEACHER = "teacher."  # has the same keys below `model`, old ones as well
+
+
+def old_key(key: str) -> tuple[str, ...] | str | None:
+    """What `OLD_KEYS` says of a dotted key, for a key of a teacher too; None if it is not there."""
+    prefix = TEACHER if key.startswith(f"{TEACHER}model.") else ""
+    own = key.removeprefix(prefix)
+    patterns = [f"{own.rsplit('.', depth)[0]}.*" for depth in range(1, own.count(".") + 1)]
+    today = next((OLD_KEYS[name] for name in (own, *patterns) if name in OLD_KEYS), None)
+    return tuple(prefix + name for name in today) if isinstance(today, tuple) else today
 
 
 def translate(tree: Value) -> list[str]:
@@ -62,23 +128,40 @@ def translate(tree: Value) -> list[str]:
     flat = flatten(tree)
     taken = {key: key for key in flat}  # key of today -> the key that it is read from
     for key, value in flat.items():
-        text = value.data.text if isinstance(value.data, Scalar) else ""
-        if key in OPPOSITES and text.lower() in ("true", "false"):
-            new_key, opposite = (
-                OPPOSITES[key],
-                Scalar("false" if text.lower() == "true" else "true"),
-            )
-            _remove(tree.data, key.split("."))
-            if new_key not in flat:
-                put(tree.data, new_key, Value(opposite, value.place), "", None)
-            notes.append(f"{value.place}: old key {key}: read as the opposite of {new_key}")
-        elif key in OLD_KEYS:
+        if new := OLD_VALUES.get((key.removeprefix(TEACHER), _text(value))):
+            put(tree.data, key, Value(Scalar(new, plain=False), value.place), "", None)
+            notes.append(f"{value.place}: old value {key}={_text(value)} read as {new}")
+            del taken[key]
+    for key, value in flat.items():
+        if key in CONVERTED:
+            notes += _convert(key, value, tree.data, taken)
+        elif old_key(key) is not None:
             _remove(tree.data, key.split("."))
             notes.append(f"{value.place}: old key {key}: {_read_old(key, value, tree.data, taken)}")
-        elif new := OLD_VALUES.get((key, text)):
-            put(tree.data, key, Value(Scalar(new, plain=False), value.place), "", None)
-            notes.append(f"{value.place}: old value {key}={text} read as {new}")
     return notes
+
+
+def _text(value: Value) -> str:
+    """A scalar as it was written; true and false as YAML writes them."""
+    if isinstance(value.data, Scalar):
+        return value.data.text
+    return str(value.data).lower() if isinstance(value.data, bool | float | int) else ""
+
+
+def _convert(
+    key: str, value: Value, tree: dict[str, Value], taken: dict[str, str]
+) -> Iterator[str]:
+    new_key, converted, words = CONVERTED[key]
+    text = converted(_text(value))
+    if text is None:  # the reader says that there is no such key
+        return
+    _remove(tree, key.split("."))
+    if new_key in taken:
+        yield f"{value.place}: old key {key}: ignored, {taken[new_key]} is given"
+        return
+    put(tree, new_key, Value(Scalar(text), value.place), "", None)
+    taken[new_key] = key
+    yield f"{value.place}: old key {key}: read as {words} {new_key}"
 
 
 def _remove(tree: dict[str, Value], path: list[str]) -> None:
@@ -91,7 +174,8 @@ def _remove(tree: dict[str, Value], path: list[str]) -> None:
 
 def _read_old(key: str, value: Value, tree: dict[str, Value], taken: dict[str, str]) -> str:
     """Put the value where it belongs today, unless that is taken; what was done, in words."""
-    new_keys = OLD_KEYS[key]
+    new_keys = old_key(key)
+    assert new_keys is not None
     if isinstance(new_keys, str):
         return f"ignored, {new_keys}"
     effects = []

@@ -19,11 +19,21 @@ from cvnets import create_model
 from cvnets.profile import Profile, profile_built
 from engine import build_model, load_recipe
 from engine.parts import build_sampler
+from engine.verification import Row, read_record
 
 HERE = Path(__file__).resolve().parent
 REFERENCE = HERE.parent / "tests/reference/classification"
 SIDE = 256
-TEXTS = {"model", "recipe", "its profiler", "peer"}  # columns aligned to the left
+TEXTS = {
+    "model",
+    "recipe",
+    "its profiler",
+    "peer",
+    "weights",
+    "metric",
+    "reached",
+    "device",
+}  # columns aligned to the left
 INTRODUCTION = """# Model zoo
 
 Made by `python docs/model_zoo.py` of the networks themselves, of `docs/model_figures.yaml` (what
@@ -59,6 +69,12 @@ EVIDENCE = """## How each network is checked
 - *Peer*: another library computes the same logits with the weights of our network; in brackets the
   options that make ours the network of the paper, or what is compared.
 """
+REMEASURED = """## Re-measured
+
+What `cvnets verify all --data ROOT --out docs/verified.jsonl` found: published weights, evaluated
+here as the recipe says, beside the published figure (see [recipes.md](recipes.md)).
+"""
+NOT_YET = "Nobody has run it with the real data and weights yet, so there is nothing to show.\n"
 
 
 def text() -> str:
@@ -68,6 +84,7 @@ def text() -> str:
     dense = [family for family in stated if "recipes" in family]
     parts = [INTRODUCTION, *map(_family, families), *map(_recipes, dense)]
     parts += [PROFILERS + "\n" + _profilers(families), EVIDENCE + "\n" + _evidence(families)]
+    parts.append(REMEASURED + "\n" + _remeasured(read_record(HERE / "verified.jsonl")))
     return "\n".join(parts)
 
 
@@ -150,6 +167,23 @@ def _evidence(families: list[dict[str, Any]]) -> str:
         shown = None if error is None else f"{error:.1e}" if error else "0"
         rows.append((f"`{name}`", shown, _count(stated.get("official")), stated.get("peer")))
     return _table(heads, rows)
+
+
+def _remeasured(rows: list[Row]) -> str:
+    """Rows of `cvnets verify`, by recipe."""
+    if not rows:
+        return NOT_YET
+    heads = ("recipe", "weights", "metric", "published", "measured", "reached", "device")
+    reached = {True: "yes", False: "no", None: "other images"}
+    shown = (
+        (
+            *(f"`{row['recipe']}`", f"`{row['weights']}`", row["metric"]),
+            *(f"{row['expected']:g} +- {row['tolerance']:g}", f"{row['measured']:.2f}"),
+            *(reached[row["reached"]], row["device"]),
+        )
+        for row in sorted(rows, key=lambda row: (row["recipe"], row["weights"]))
+    )
+    return _table(heads, shown)
 
 
 def _names(families: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -20,8 +20,9 @@ except ModuleNotFoundError as error:  # the guard is hidden, too
 
 # name -> what it does; the module of that name (- is _) has run(words) -> exit code
 COMMANDS = {
-    "train": "train from a recipe, or continue a run: cvnets train RECIPE [key=value ...]",
+    "train": "train from a recipe or on a folder of images: cvnets train RECIPE|FOLDER [key=value ...]",
     "eval": "evaluate weights: cvnets eval RECIPE|CHECKPOINT [key=value ...]",
+    "verify": "published weights against their figures: cvnets verify RECIPE|all --data ROOT",
     "predict": "what weights say of images: cvnets predict CHECKPOINT IMAGE|FOLDER ...",
     "check": "the data of a recipe, or the channel order of weights: cvnets check RECIPE|WEIGHTS",
     "convert": "weights as another library names them: cvnets convert WEIGHTS OUT --to timm",

@@ -10,8 +10,9 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NoReturn
 
 from config.errors import UserError
@@ -23,16 +24,25 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_][\w.-]*=")
 
 @dataclass
 class RecipeArguments:
-    """The recipe (a path or a name, or None) and `key=value` words, in the order given."""
+    """The recipe (a path or a name, or None) and `key=value` words, in the order given.
+
+    `own`: the options of the command itself that were given, "true" for one without a value.
+    """
 
     recipe: str | None = None
     overrides: list[str] = field(default_factory=list)
+    own: dict[str, str] = field(default_factory=dict)
     quiet: bool = False
     verbose: bool = False
 
 
-def read_arguments(words: Sequence[str], usage: str) -> RecipeArguments:
-    """Read the words of a command that takes a recipe. `--help` prints `usage` and exits."""
+def read_arguments(
+    words: Sequence[str], usage: str, own: Mapping[str, bool] = MappingProxyType({})
+) -> RecipeArguments:
+    """Read the words of a command that takes a recipe. `--help` prints `usage` and exits.
+
+    `own`: options that are no keys of a recipe, with underscores, and whether they take a value.
+    """
     found = RecipeArguments()
     rest = list(words)
     while rest:
@@ -44,6 +54,8 @@ def read_arguments(words: Sequence[str], usage: str) -> RecipeArguments:
             found.quiet = True
         elif word in ("-v", "--verbose"):
             found.verbose = True
+        elif (name := normal_key(word[2:].partition("=")[0])) in own and word.startswith("--"):
+            found.own[name] = _own_value(word, rest, takes_value=own[name])
         elif word.startswith("--") and len(word) > 2:
             _option(word[2:], rest, found)
         elif word.startswith("-"):
@@ -61,6 +73,18 @@ def _take_recipe(word: str, found: RecipeArguments) -> None:
             f"{word!r}: a recipe is given already ({found.recipe}); options are key=value"
         )
     found.recipe = word
+
+
+def _own_value(word: str, rest: list[str], *, takes_value: bool) -> str:
+    """The value of `--name value` or `--name=value`, taken off `rest`; "true" if there is none."""
+    name, equals, value = word.partition("=")
+    if not takes_value:
+        if equals:
+            raise UserError(f"{name}: takes no value ({value!r} given)")
+        return "true"
+    if not equals and (not rest or _is_option(rest[0])):
+        raise UserError(f"{name}: a value is expected, {name} VALUE")
+    return value if equals else rest.pop(0)
 
 
 def _option(name: str, rest: list[str], found: RecipeArguments) -> None:

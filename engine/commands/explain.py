@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from config.errors import UserError, suggestion
-from config.legacy import OLD_KEYS
+from config.legacy import old_key
 from config.options import Options
 from config.source import normal_key
 from engine.commands.arguments import read_arguments
@@ -56,8 +56,7 @@ def _field(kind: type[Options], key: str) -> FieldInfo:
     parent = kind
     parts = key.split(".")
     for depth, part in enumerate(parts):
-        if key in OLD_KEYS:
-            today = OLD_KEYS[key]
+        if (today := old_key(key)) is not None:
             text = (
                 f"ignored, {today}" if isinstance(today, str) else f"read as {' and '.join(today)}"
             )

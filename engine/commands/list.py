@@ -66,7 +66,12 @@ def registries(plugins: Sequence[str] = ()) -> Mapping[str, Registry]:
     )
     from engine.kinds import METRICS, OBSERVERS, TASKS
     from engine.recipe import recipe_type
-    from loss_fn.kinds import CLASSIFICATION_LOSSES, DETECTION_LOSSES, SEGMENTATION_LOSSES
+    from loss_fn.kinds import (
+        CLASSIFICATION_LOSSES,
+        DETECTION_LOSSES,
+        DISTILLATION_LOSSES,
+        SEGMENTATION_LOSSES,
+    )
     from optim.kinds import OPTIMIZERS, SCHEDULES
 
     recipe_type()
@@ -86,6 +91,7 @@ def registries(plugins: Sequence[str] = ()) -> Mapping[str, Registry]:
         "losses": CLASSIFICATION_LOSSES,
         "detection_losses": DETECTION_LOSSES,
         "segmentation_losses": SEGMENTATION_LOSSES,
+        "distillation_losses": DISTILLATION_LOSSES,
         "optimizers": OPTIMIZERS,
         "schedules": SCHEDULES,
         "tasks": TASKS,

@@ -49,7 +49,7 @@ dataset.category: claassification
         f"{first}2: common.mixed_precison: unknown key - did you mean mixed_precision or "
         "mixed_precision_dtype?",
         f"{first}3: common.seed: a whole number is expected ('no' given)",
-        f"{first}5: optim.name: no optimizer is called 'adamww' - did you mean adamw? {OWN}",
+        f"{first}5: optim.name: no optimizer is called 'adamww' - did you mean adamw or adam? {OWN}",
         f"{first}6: optim.adamw.beta1: must be below 1 ('1.0' given)",
         f"{first}8: scheduler.max_epoch: unknown key - did you mean max_epochs?",
         f"{first}9: scheduler.cosine.min_lr: 0.01 is above max_lr = 0.001; lower min_lr or raise "
@@ -290,6 +290,7 @@ def test_operational_keys_say_where_and_how_fast_only():
     known = set(flat(load_recipe({"dataset.category": "detection", "stats.val": ["coco_map"]})))
     for name in ("pascal", "image_mask"):  # only the options of what is chosen are shown
         known |= set(flat(load_recipe({"dataset.category": "segmentation", "dataset.name": name})))
+    known |= set(flat(load_recipe({"dataset.name": "image_folder", "expected.metric": "loss"})))
     assert free <= known
     assert {"dataset.pascal.coco_root_dir", "evaluation.segmentation.flip"} <= free
     assert not free & {
@@ -301,6 +302,7 @@ def test_operational_keys_say_where_and_how_fast_only():
         "model.segmentation.seg_head",
         "dataset.pascal.use_coco_data",
         "dataset.image_mask.values",
+        "expected.effective_batch",
     }
 
 
