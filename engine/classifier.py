@@ -6,9 +6,10 @@ from torch import nn
 
 from config.errors import UserError
 from cvnets.kinds import CLASSIFIERS
+from cvnets.layers.norm import freeze_batch_norms
 from cvnets.layers.style import LayerStyle
 from cvnets.models.encoder import ImageEncoder
-from engine.recipe import ModelSection
+from engine.model_section import ModelSection
 
 
 def build_classifier(
@@ -16,7 +17,8 @@ def build_classifier(
 ) -> nn.Module:
     """The network that `model.classification` names, initialised as `model.layer` says.
 
-    `output_stride`: image size over size of its last map; None: the network's own. Where the recipe
+    `output_stride`: image size over size of its last map; None: the network's own. UserError for
+    batch norms to freeze, or a gradient to recompute, where there are none. Where the recipe
     names no activation it is that of the network's family.
     """
     own = section.classification
@@ -32,6 +34,11 @@ def build_classifier(
         classifier_dropout=own.classifier_dropout,
         output_stride=output_stride,
     )
+    if own.freeze_batch_norm and not freeze_batch_norms(model):
+        raise UserError(
+            "model.classification.freeze_batch_norm: the network has no batch norm to freeze; set it "
+            "to false"
+        )
     if isinstance(model, ImageEncoder):
         model.gradient_checkpointing = own.gradient_checkpointing
     elif own.gradient_checkpointing:

@@ -4,26 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from config.releases import RELEASE_DEFAULT
 from cvnets.kinds import CLASSIFIERS
 from engine.reading import task_name
 from engine.recipe import Recipe
+from loss_fn.section import COMPOSITE, DISTILLATION, RANGE_AUGMENT
 
+ANNEALING = "adjust_bn_momentum"
+OF_TRAINING = {
+    "freeze_modules",
+    *(
+        f"classification.{key}"
+        for key in (
+            *("freeze_batch_norm", "finetune_pretrained_model", "n_pretrained_classes"),
+            *("enable_layer_wise_lr_decay", "layer_wise_lr_decay_rate", "gradient_checkpointing"),
+        )
+    ),
+}  # keys of a model that only training reads
 Row = tuple[str, bool, str]  # an option, whether it is idle in this run, why
 
 
 def without_effect(recipe: Recipe) -> list[str]:
     """One line per option that was given and that nothing will read in this run."""
-    rows = [
-        *_of_the_network(recipe),
-        *_of_detection(recipe),
-        *_of_segmentation(recipe),
-        *_of_training(recipe),
-    ]
     return [
         f"{recipe.origins[key]}: {key} has no effect: {reason}"
-        for key, idle, reason in rows
-        if idle and key in recipe.origins
+        for key, idle, reason in rows(recipe)
+        if idle and not recipe.origins.get(key, RELEASE_DEFAULT).startswith(RELEASE_DEFAULT)
     ]
+
+
+def rows(recipe: Recipe) -> Iterator[Row]:
+    """All options that may be without effect, and whether they are in this run."""
+    for part in (
+        _of_the_network,
+        _of_detection,
+        _of_segmentation,
+        _of_distillation,
+        _of_transforms,
+        _of_training,
+        _of_schedule,
+        _of_weights,
+    ):
+        yield from part(recipe)
 
 
 def _of_the_network(recipe: Recipe) -> Iterator[Row]:
@@ -33,10 +55,11 @@ def _of_the_network(recipe: Recipe) -> Iterator[Row]:
     fixed = getattr(network, "fixed_activation", False)
     for key in ("inplace", "neg_slope"):
         yield f"{prefix}.activation.{key}", not own.activation.name, "no name is given"
-    for key in ("model.activation.name", f"{prefix}.activation.name"):
-        yield key, fixed, f"{own.name} has its own activations"
+    reason = f"{own.name} has its own activations"
+    yield f"{prefix}.activation.name", fixed, reason
+    yield "model.activation.name", fixed and task_name(recipe) == "classification", reason
     for key in recipe.origins:
-        if key.startswith(("model.layer.", "model.normalization.")):
+        if key.startswith(("model.layer.", "model.normalization.")) and ANNEALING not in key:
             synchronised = key.endswith(".name") and recipe.model.normalization.synchronised
             reason = f"the layers of {own.name} are those of its library"
             yield key, getattr(network, "own_layers", False) and not synchronised, reason
@@ -61,6 +84,8 @@ def _of_detection(recipe: Recipe) -> Iterator[Row]:
     yield "model.classification.pretrained", detects and whole is not None, backbone
     for key in ("classifier_dropout", "n_classes"):
         yield f"model.classification.{key}", detects, "a detector has no classifier"
+    weights = "max_monitor_iter is -1, so the weights of the loss stay"
+    yield "loss.detection.ssd_multibox_loss.update_wt_freq", True, weights
     for key in ("enable", "size"):
         crop = "detection sees whole images"
         yield f"image_augmentation.center_crop.{key}", detects, crop
@@ -93,6 +118,26 @@ def _of_segmentation(recipe: Recipe) -> Iterator[Row]:
                 yield key, segments and own.seg_head != head, f"the head is {own.seg_head}"
 
 
+def _of_distillation(recipe: Recipe) -> Iterator[Row]:
+    section, own = recipe.loss, task_name(recipe)
+    used = {section.category or own}
+    if section.category == COMPOSITE:
+        used = {term.loss_category for term in section.composite_loss}
+    for key in recipe.origins:
+        if key.startswith(("teacher.", "loss.distillation.")):
+            yield key, DISTILLATION not in used, f"loss.category is {section.category or own}"
+        elif key.startswith(f"loss.{own}.") and section.category is not None:
+            yield key, section.category != own, f"loss.category is {section.category}"
+    for key in recipe.origins:
+        learns = key.startswith("teacher.") and key.removeprefix("teacher.model.") in OF_TRAINING
+        yield key, learns, "a teacher does not learn"
+    for number, term in enumerate(section.composite_loss):
+        left_out = term.loss_category == RANGE_AUGMENT
+        yield f"loss.composite_loss[{number}]", left_out, "RangeAugment is not built"
+    idle = section.category != COMPOSITE
+    yield "loss.composite_loss", idle, f"loss.category is {section.category or own}"
+
+
 def _of_the_style(recipe: Recipe) -> Iterator[Row]:
     layer, norm = recipe.model.layer, recipe.model.normalization
     for kind in ("conv", "linear"):
@@ -101,10 +146,55 @@ def _of_the_style(recipe: Recipe) -> Iterator[Row]:
         yield f"model.layer.{kind}_init_std_dev", not drawn, f"{kind}_init is {name}"
     yield "model.normalization.groups", norm.name != "group_norm", f"{norm.name} has no groups"
     counts = "batch_norm" in norm.name
-    yield "model.normalization.momentum", not counts, f"{norm.name} keeps no running statistics"
+    unread = f"{norm.name} keeps no running statistics"
+    yield "model.normalization.momentum", not counts, unread
+    yield f"model.normalization.{ANNEALING}.enable", not counts, unread
+    fixed = not norm.adjust_bn_momentum.enable
+    for key in ("anneal_type", "final_momentum_value"):
+        yield f"model.normalization.{ANNEALING}.{key}", fixed, f"{ANNEALING}.enable is false"
     active = recipe.model.activation.name
     sloped = active is None or active in ("leaky_relu", "prelu")
     yield "model.activation.neg_slope", not sloped, f"{active} has no slope"
+
+
+def _of_transforms(recipe: Recipe) -> Iterator[Row]:
+    augment, task = recipe.image_augmentation, task_name(recipe)
+    classifies, prefix = task == "classification", "image_augmentation"
+    new, one = "the mixed images are new ones", "a batch has one tensor of images, one of labels"
+    unused = {"inplace": new, "sample_key": one, "target_key": one}
+    for name in ("mixup", "cutmix"):
+        for key in ("enable", "alpha", "p", *unused):
+            idle = not classifies or key in unused
+            reason = unused.get(key, "") if classifies else f"the task is {task}"
+            yield f"{prefix}.{name}.{key}", idle, reason
+    rand_augment = getattr(augment, "rand_augment", None)
+    of_timm = rand_augment is not None and rand_augment.use_timm_library
+    for key in ("num_ops", "magnitude", "num_magnitude_bins"):
+        said = "timm_config_str says it (use_timm_library is true)"
+        yield f"{prefix}.rand_augment.{key}", of_timm, said
+    ours = "use_timm_library is false"
+    yield f"{prefix}.rand_augment.timm_config_str", not of_timm, ours
+    masks = "only segmentation has masks"
+    yield f"{prefix}.random_rotate.mask_fill", task != "segmentation", masks
+
+
+def _of_the_data(recipe: Recipe) -> Iterator[Row]:
+    data, sampler = recipe.dataset, recipe.sampler
+    for split in ("train", "val", "test"):
+        yield f"dataset.collate_fn_name_{split}", True, "each task has one way to make a batch"
+    whole = data.percentage_of_samples == 100 and data.num_samples_per_category < 0
+    yield "dataset.sample_selection_random_seed", whole, "all images are used"
+    for key in ("use_shards", "disable_shuffle_sharding"):
+        shared = "every process can read all data, and the order does not depend on processes"
+        yield f"sampler.{key}", True, shared
+    chained = sampler.name == "chain_sampler"
+    for key in recipe.origins:
+        if key.startswith("sampler.chain_sampler"):
+            yield key, not chained, f"sampler.name is {sampler.name}"
+            validated = key.endswith("].val_batch_size0") and chained
+            yield key, validated, "validation takes dataset.val_batch_size0"
+            named = key.endswith("].task_name") and chained
+            yield key, named, "all samplers of the chain draw from the data of the one task"
 
 
 def _of_training(recipe: Recipe) -> Iterator[Row]:
@@ -115,6 +205,9 @@ def _of_training(recipe: Recipe) -> Iterator[Row]:
     growing = vbs is not None and vbs.scale_inc
     for key in ("ep_intervals", "min_scale_inc_factor", "max_scale_inc_factor"):
         yield f"sampler.vbs.{key}", not growing, "sampler.vbs.scale_inc is false"
+    constant = "multi_scale_sampler never grows its sizes, in any release"
+    yield "sampler.msc.scale_inc", True, constant
+    yield from _of_the_data(recipe)
     once = sampler.num_repeats == 1
     yield "sampler.truncated_repeat_aug_sampler", once, "sampler.num_repeats is 1"
     base = (
@@ -125,3 +218,35 @@ def _of_training(recipe: Recipe) -> Iterator[Row]:
     yield "image_augmentation.resize.enable", classifies and not augment.resize.enable, base
     idle = classifies and not augment.center_crop.enable
     yield "image_augmentation.center_crop.enable", idle, base
+
+
+def _of_schedule(recipe: Recipe) -> Iterator[Row]:
+    schedule = recipe.scheduler
+    period = schedule.name in ("cosine", "polynomial") and not schedule.is_iteration_based
+    whole = "only the cosine and polynomial schedules by epochs have such a period"
+    yield "scheduler.adjust_period_for_epochs", not period, whole
+    steps, cycles = getattr(schedule, "multi_step", None), getattr(schedule, "cyclic", None)
+    if schedule.name == "multi_step" and steps is not None:
+        yield "scheduler.multi_step.gamma", not steps.milestones, "there are no milestones"
+        yield "scheduler.multi_step.milestones", steps.gamma is None, "gamma is null"
+    if schedule.name == "cyclic" and cycles is not None:
+        yield "scheduler.cyclic.gamma", not cycles.steps, "there are no steps"
+
+
+def _of_weights(recipe: Recipe) -> Iterator[Row]:
+    without = not recipe.ema.enable
+    for key in ("ema.momentum", "ema.warmup", "ema.copy_at_epoch", "common.finetune_ema"):
+        yield key, without, "ema.enable is false"
+    for key in ("stats.patience", "common.k_best_checkpoints"):
+        yield key, recipe.dataset.disable_val, "dataset.disable_val is true"
+    own, dense = recipe.model.classification, task_name(recipe) != "classification"
+    prefix = "model.classification"
+    even = not own.enable_layer_wise_lr_decay
+    yield f"{prefix}.layer_wise_lr_decay_rate", even, "enable_layer_wise_lr_decay is false"
+    new, none = "finetune_pretrained_model", "no weights are given"
+    yield f"{prefix}.{new}", dense, "the classifier is cut off"
+    for section in ("classification", "segmentation"):
+        given = getattr(recipe.model, section).pretrained
+        alone = given is None and not (dense and section == "classification")
+        yield f"model.{section}.{new}", alone, none
+        yield f"model.{section}.n_pretrained_classes", given is None, none

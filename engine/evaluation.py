@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from config.errors import UserError
 from engine.checkpoint import write_json
 from engine.distributed import StopSignal, join_world
+from engine.expected import compared
+from engine.losses import build_loss
 from engine.observers.observer import EvaluationRecord, build_observers
 from engine.parts import build_evaluator, build_sampler, build_task, place, use_numerics
 from engine.precision import Precision
@@ -18,6 +21,7 @@ from engine.resolved import flat
 from engine.run_folder import make_folder
 from engine.task import Task
 
+log = logging.getLogger(__name__)
 EVALUATIONS = "evaluations"
 
 
@@ -25,9 +29,10 @@ def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
     """Evaluate the weights of the whole network (`model.<task>.pretrained`) on the test split.
 
     Without a test split it is the validation split. Returns {"metrics": ..., "images": ...,
-    "weights": ..., "folder": ..., "lines": ...}, `lines` the gist of the task's reports. All but
-    the lines goes to evaluation.json in `evaluations/<name of the weights>` of the run folder,
-    with predictions.png and the task's reports beside it.
+    "weights": ..., "folder": ..., "lines": ...} and, where the recipe expects a figure, "expected"
+    with both beside each other; `lines` is the gist of the task's reports. All but the lines goes to
+    evaluation.json in `evaluations/<name of the weights>` of the run folder, with predictions.png
+    and the task's reports beside it.
     """
     task = build_task(recipe)
     weights = flat(recipe)[task.pretrained]
@@ -44,19 +49,20 @@ def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
         precision = Precision(recipe.common, world.device)
         model = place(task.build_model(), recipe, world)
         check_weights(task)
-        loss = task.build_loss().to(world.device)
+        loss = build_loss(task).to(world.device)
         evaluator = build_evaluator(task, source, size, loss, precision, world, stop)
         # made now, not after hours of evaluation; beside it are those of other weights
         folder = (
-            make_folder(recipe, below=f"{EVALUATIONS}/{Path(weights).stem}")
-            if world.is_main
-            else None
+            make_folder(recipe, below=f"{EVALUATIONS}/{_label(weights)}") if world.is_main else None
         )
         try:
             found = evaluator.evaluate(model, keep)
         finally:
             evaluator.loader.close()
         report = {"metrics": found.metrics, "images": found.images, "weights": weights}
+        if beside := compared(recipe.expected, found.metrics, found.images):
+            report["expected"] = beside
+            log.info("%s", beside["text"])
         if folder is not None:
             report["folder"] = str(folder)
             write_json(folder / "evaluation.json", report)
@@ -73,6 +79,13 @@ def evaluate(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
                 record
             )
         return report | {"lines": [line for made in found.reports for line in made.lines()]}
+
+
+def _label(weights: str) -> str:
+    """The name of a file without its ending; a name like `mobilevit_v2_0.5` has none."""
+    name = Path(weights).name
+    endings = (ending for ending in (".pt", ".pth", ".safetensors") if name.endswith(ending))
+    return name.removesuffix(next(endings, ""))
 
 
 def check_weights(task: Task) -> None:

@@ -20,7 +20,9 @@ from engine.precision import Precision
 from engine.reading import task_name
 from engine.recipe import Recipe
 from engine.resolved import flat
+from engine.settings import CommonOptions
 from engine.task import Task
+from engine.training_data import check_use_of_data
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 def build_task(recipe: Recipe) -> Task:
     """The task of the recipe, which has looked at its own options."""
     task: Task = TASKS.build(recipe.dataset, name=task_name(recipe), recipe=recipe)
+    check_use_of_data(recipe, task.kind)
     task.check()
     return task
 
@@ -50,15 +53,19 @@ def use_numerics(recipe: Recipe) -> None:
 
 def place(model: nn.Module, recipe: Recipe, world: World) -> nn.Module:
     """The model on the device, in the recipe's type and memory order."""
-    dtype = torch.float64 if recipe.common.parameter_dtype == "float64" else torch.float32
-    order = torch.channels_last if recipe.common.channels_last else torch.preserve_format
     if recipe.model.normalization.synchronised:
         if world.size > 1 and world.device.type == "cuda":
             model = synchronised(model)
         else:
             log.info("sync_batch_norm: on this device and number of processes it is batch norm")
-    model = model.to(device=world.device, dtype=dtype)
-    return model.to(memory_format=order)
+    return cast(model, recipe.common).to(world.device)
+
+
+def cast(model: nn.Module, common: CommonOptions) -> nn.Module:
+    """The model in the recipe's type and memory order, where it is."""
+    dtype = torch.float64 if common.parameter_dtype == "float64" else torch.float32
+    order = torch.channels_last if common.channels_last else torch.preserve_format
+    return model.to(dtype=dtype).to(memory_format=order)
 
 
 def synchronised(model: nn.Module) -> nn.Module:

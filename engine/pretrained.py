@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from config.errors import UserError, under
 from cvnets.models.encoder import ImageEncoder
 from cvnets.weights.convert import identify
 from cvnets.weights.files import WeightsFile
-from cvnets.weights.fit import LoadReport, Network
+from cvnets.weights.fit import LoadReport, Network, Reinitialised
 from cvnets.weights.load import load_weights, open_weights
 from cvnets.weights.preprocessing import Preprocessing
 from engine.classifier import build_classifier
 from engine.kinds import TASKS
+from engine.model_section import ClassifierSection, ModelSection, SegmentorSection
 from engine.reading import load_recipe, task_name
 from engine.recipe import Recipe
 
@@ -85,17 +86,16 @@ def load_pretrained(
     images that were normalised otherwise than the recipe does it.
     """
     section = task.recipe.model
-    with under(key, path):
-        report = load_weights(
-            model,
-            path,
-            exclude=section.resume_exclude_scopes,
-            ignore_missing=section.ignore_missing_scopes,
-            rename=section.rename_scopes_map,
-            source=section.weights_source,
-        )
+    own = _finetuned(task, key)
+    fresh = _head_of(model) if own is not None and own.finetune_pretrained_model else {}
+    report = load_as_said(model, section, key, path)
+    if own is not None:
+        _check_number(report, model, key, own.n_pretrained_classes)
     if backbone:
         report = _of_backbone(report, model)
+    elif fresh:
+        model.load_state_dict(fresh, strict=False)
+        report = _with_new_head(report, fresh)
     log.info("%s", "\n".join(report.lines()))
     classes = report.metadata.get("classes") or list(task.class_names)
     renamed = len(classes) == len(task.class_names) and classes != list(task.class_names)
@@ -103,6 +103,65 @@ def load_pretrained(
         log.info("%s: the classes are kept, but they have other names than in the data", path)
     _compare(report.preprocessing, task.preprocessing(), key, path, sizes=not backbone)
     return report
+
+
+def load_as_said(network: nn.Module, section: ModelSection, key: str, path: str) -> LoadReport:
+    """Load weights with the scope options and the source of their section; messages begin with `key`."""
+    with under(key, path):
+        return load_weights(
+            network,
+            path,
+            exclude=section.resume_exclude_scopes,
+            ignore_missing=section.ignore_missing_scopes,
+            rename=section.rename_scopes_map,
+            source=section.weights_source,
+        )
+
+
+def _finetuned(task: Task, key: str) -> ClassifierSection | SegmentorSection | None:
+    """The section that says how the weights at `key` are fine-tuned; None if they are not."""
+    model = task.recipe.model
+    sections: dict[str, ClassifierSection | SegmentorSection] = {
+        "model.classification.pretrained": model.classification,
+        "model.segmentation.pretrained": model.segmentation,
+    }
+    return sections.get(key) if task.trains else None
+
+
+def _head_of(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the entries that depend on the number of classes."""
+    network = Network.of(model)
+    return {key: value.clone() for key, value in network.state.items() if network.in_head(key)}
+
+
+def _with_new_head(report: LoadReport, fresh: Mapping[str, Tensor]) -> LoadReport:
+    """The report, where a head that was loaded has been replaced by a fresh one."""
+    replaced = tuple(
+        Reinitialised(key, shape, shape, "finetune_pretrained_model is true")
+        for key in report.loaded
+        if key in fresh
+        for shape in (tuple(fresh[key].shape),)
+    )
+    return replace(
+        report,
+        loaded=tuple(key for key in report.loaded if key not in fresh),
+        reinitialised=(*report.reinitialised, *replaced),
+    )
+
+
+def _check_number(report: LoadReport, model: nn.Module, key: str, asked: int | None) -> None:
+    """UserError if the head of the file has another number of classes than `asked`."""
+    shapes = {e.key: e.file_shape for e in report.reinitialised if e.file_shape}
+    network = Network.of(model)
+    shapes |= {name: tuple(network.state[name].shape) for name in report.loaded}
+    # a linear layer and a convolution both have the classes in front, and the last of them counts
+    sizes = [shapes[name][0] for name in network.state if network.in_head(name) and name in shapes]
+    if asked is not None and sizes and sizes[-1] != asked:
+        section = key.rpartition(".")[0]
+        raise UserError(
+            f"{section}.n_pretrained_classes: {asked} in the recipe, but {report.path} has "
+            f"{sizes[-1]}; set it to {sizes[-1]} or leave it out"
+        )
 
 
 def _of_backbone(report: LoadReport, encoder: nn.Module) -> LoadReport:

@@ -14,6 +14,7 @@ from config.legacy import translate
 from config.plugins import KEY as PLUGINS
 from config.plugins import load_plugins
 from config.reading import Reader
+from config.releases import apply_release
 from config.source import (
     PYTHON,
     Scalar,
@@ -28,7 +29,10 @@ from cvnets.kinds import ANCHOR_GENERATORS, CLASSIFIERS, MATCHERS, SEGMENTATION_
 from data.kinds import SAMPLERS
 from engine.kinds import METRICS, OBSERVERS, TASKS
 from engine.recipe import RECIPES, Recipe, recipe_type
+from loss_fn.section import COMPOSITE, DISTILLATION, RANGE_AUGMENT
 from optim.kinds import SCHEDULES
+
+TEACHER_WEIGHTS = "teacher.model.classification.pretrained"
 
 
 def load_recipe(
@@ -61,7 +65,7 @@ def load_recipe(
     if not plugins:
         _drop_plugins(tree)
     override(tree, overrides, problems)
-    notes = translate(tree)
+    notes = apply_release(tree, problems) + translate(tree)
     _import_plugins(tree, folder, problems)
     return _read(tree, problems, notes)
 
@@ -125,7 +129,8 @@ def _read(tree: Value, problems: list[Problem], notes: list[str]) -> Recipe:
 
 
 def _without(tree: Value, keys: set[str]) -> Value:
-    """The tree without some keys and what stands below them."""
+    """The tree without some keys and what stands below them; a list goes as a whole."""
+    keys = {key.partition("[")[0] for key in keys}
     kept: dict[str, Value] = {}
     for dotted, value in flatten(tree).items():
         if not any(f"{dotted}.".startswith(f"{key}.") for key in keys):
@@ -156,10 +161,7 @@ def _cross_checks(recipe: Recipe, wrong: Collection[str] = ()) -> list[Problem]:
     ):
         unknown = [name for name in names if name not in registry]
         found += [((key,), unknown_name(registry.kind, name, registry.names())) for name in unknown]
-    kind, asked = _kind(recipe), recipe.loss.category
-    if kind and asked not in (None, kind):
-        text = f"{asked}, but the task is {kind}, and so is its loss; take it out"
-        found.append((("loss.category",), text))
+    found += _unfit_losses(recipe)
     metric = stats.checkpoint_metric
     if metric.partition(".")[0] not in (*stats.val, "loss"):
         measured = ", ".join(dict.fromkeys(("loss", *stats.val)))
@@ -176,6 +178,33 @@ def _cross_checks(recipe: Recipe, wrong: Collection[str] = ()) -> list[Problem]:
         for keys, text in found
         if not any(f"{other}.".startswith(f"{key}.") for key in keys for other in wrong)
     ]
+
+
+def _unfit_losses(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
+    """Losses of another task than the recipe's, and a teacher for a task that has none."""
+    kind, section = _kind(recipe), recipe.loss
+    asked: list[tuple[str, str | None]] = [("loss.category", section.category)]
+    if section.category == COMPOSITE:
+        entries = enumerate(section.composite_loss)
+        asked = [(f"loss.composite_loss[{n}].loss_category", e.loss_category) for n, e in entries]
+        asked = [(key, category) for key, category in asked if category != RANGE_AUGMENT]
+        if not asked:
+            text = "no losses are listed; each needs loss_category, loss_weight and its options"
+            return [(("loss.composite_loss", "loss.category"), text)]
+    found: list[tuple[tuple[str, ...], str]] = []
+    for key, category in asked:
+        if category == DISTILLATION:
+            pretrained = recipe.teacher.model.classification.pretrained
+            if kind != "classification":
+                text = f"a teacher classifies, but the task is {task_name(recipe)}; take it out"
+                found.append(((key, "dataset.category"), text))
+            elif pretrained is None:
+                text = "not given; a teacher needs weights, or it teaches noise"
+                found.append(((TEACHER_WEIGHTS,), text))
+        elif kind and category not in (None, kind):
+            text = f"{category}, but the task is {kind}, and so is its loss; take it out"
+            found.append(((key,), text))
+    return found
 
 
 def _kind(recipe: Recipe) -> str:
@@ -231,6 +260,7 @@ def _unbuildable(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
         lambda: SCHEDULES.build(recipe.scheduler, plan=recipe.scheduler.plan()),
         lambda: SAMPLERS.build(recipe.sampler, batch_size=recipe.dataset.train_batch_size0),
         lambda: CLASSIFIERS.options_of(recipe.model.classification),
+        lambda: CLASSIFIERS.options_of(recipe.teacher.model.classification),
         lambda: ANCHOR_GENERATORS.build(recipe.anchor_generator),
         lambda: MATCHERS.build(recipe.matcher),
     )
@@ -258,7 +288,7 @@ def located(recipe: Recipe) -> Iterator[None]:
     except RecipeError:
         raise
     except UserError as error:
-        key = re.match(r"\w+(\.\w+)+(?=: )", str(error))
+        key = re.match(r"\w+(\.\w+(\[\d+\])?)+(?=: )", str(error))
         place = place_of(recipe, key[0]) if key else ""
         error.args = (f"{place}: {error}",) if place else error.args
         raise

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any, Literal
+from types import GenericAlias
+from typing import Any
 
 from pydantic import Field, PrivateAttr, create_model
 
-from config.options import Options, Section
+from config.options import IF_GIVEN, Options
 from config.registry import OptionsType, Registry, compose
 from cvnets.kinds import (
     ANCHOR_GENERATORS,
@@ -18,10 +19,6 @@ from cvnets.kinds import (
     SEGMENTATION_HEADS,
     SEGMENTORS,
 )
-from cvnets.layers.activation import ActivationOptions, ActivationOverride
-from cvnets.layers.init import LayerOptions
-from cvnets.layers.norm import NormalizationOptions
-from cvnets.weights.preprocessing import SourceName
 from data.datasets.section import DatasetSection
 from data.kinds import (
     CLASSIFICATION_DATASETS,
@@ -30,17 +27,33 @@ from data.kinds import (
     SEGMENTATION_DATASETS,
     TRANSFORMS,
 )
-from data.sampler.section import SamplerSection
+from data.sampler.section import LinkOptions, LinkSection, SamplerSection
 from data.transforms.section import ImageAugmentationSection
 from engine.distributed import DistributedOptions
+from engine.expected import ExpectedOptions
 from engine.kinds import METRICS, OBSERVERS, TASKS
+from engine.model_section import (
+    AnchorSection,
+    ClassifierSection,
+    DetectorSection,
+    MatcherSection,
+    ModelSection,
+    SegmentorSection,
+)
 from engine.settings import CommonOptions, EmaOptions, EvaluationSection, StatsOptions
-from loss_fn.kinds import CLASSIFICATION_LOSSES, DETECTION_LOSSES, SEGMENTATION_LOSSES
+from loss_fn.kinds import (
+    CLASSIFICATION_LOSSES,
+    DETECTION_LOSSES,
+    DISTILLATION_LOSSES,
+    SEGMENTATION_LOSSES,
+)
 from loss_fn.section import (
     ClassificationLossSection,
     DetectionLossSection,
+    DistillationLossSection,
     LossSection,
     SegmentationLossSection,
+    TermSection,
 )
 from optim.kinds import OPTIMIZERS, SCHEDULES
 from optim.scheduler.section import SchedulerSection
@@ -54,113 +67,10 @@ COMPONENTS = (
 RECIPES = Path(importlib.import_module("config").__path__[0])
 
 
-class ClassifierSection(Section):
-    """`model.classification`."""
+class TeacherSection(Options):
+    """`teacher`."""
 
-    name: str = Field("mobilevit", description="which network")
-    n_classes: int | None = Field(None, ge=1, description="classes; null: as many as the data have")
-    pretrained: str | None = Field(None, description="weights to start from, a file")
-    classifier_dropout: float | None = Field(
-        None, ge=0, lt=1, description="dropout before the last layer; null: the network's own rate"
-    )
-    gradient_checkpointing: bool = Field(False, description="recompute stages instead of storing")
-    activation: ActivationOverride = Field(
-        default_factory=ActivationOverride,
-        description="activation inside the classifier, instead of model.activation",
-    )
-
-
-class DetectorSection(Section):
-    """`model.detection`."""
-
-    name: str = Field("", description="which detector; empty: none")
-    n_classes: int | None = Field(
-        None, ge=2, description="classes and the background; null: as many as the data have"
-    )
-    pretrained: str | None = Field(None, description="weights of the whole detector, a file")
-    output_stride: Literal[8, 16, 32] | None = Field(
-        None, description="image size over size of the backbone's last map; null: the network's own"
-    )
-    freeze_batch_norm: bool = Field(
-        False, description="batch norms keep their statistics, weights and biases"
-    )
-
-
-class SegmentorSection(Section):
-    """`model.segmentation`."""
-
-    name: str = Field("", description="which network of segmentation; empty: none")
-    seg_head: str = Field("deeplabv3", description="which head")
-    n_classes: int | None = Field(None, ge=2, description="classes; null: as many as the data have")
-    pretrained: str | None = Field(None, description="weights of the whole network, a file")
-    output_stride: Literal[8, 16, 32] | None = Field(
-        None, description="image size over size of the backbone's last map; null: the network's own"
-    )
-    lr_multiplier: float = Field(
-        1.0, gt=0.0, description="learning rate of the head over that of the backbone"
-    )
-    use_aux_head: bool = Field(False, description="an auxiliary head on level 4, in training")
-    aux_dropout: float = Field(
-        0.1, ge=0.0, lt=1.0, description="dropout of channels inside the auxiliary head"
-    )
-    use_level5_exp: bool = Field(
-        False, description="the head looks at the map behind the last 1x1 convolution instead of l5"
-    )
-    freeze_batch_norm: bool = Field(
-        False, description="batch norms keep their statistics, weights and biases"
-    )
-    activation: ActivationOverride = Field(
-        default_factory=ActivationOverride,
-        description="activation inside the head, instead of model.activation",
-    )
-
-
-class AnchorSection(Section):
-    """`anchor_generator`."""
-
-    name: str = Field("ssd", description="which anchor generator")
-
-
-class MatcherSection(Section):
-    """`matcher`."""
-
-    name: str = Field("ssd", description="which matcher of anchors and objects")
-
-
-class ModelSection(Options):
-    """`model`."""
-
-    activation: ActivationOptions = Field(
-        default_factory=ActivationOptions, description="activation"
-    )
-    normalization: NormalizationOptions = Field(
-        default_factory=NormalizationOptions, description="normalisation layers"
-    )
-    layer: LayerOptions = Field(default_factory=LayerOptions, description="initialisation, pooling")
-    classification: ClassifierSection = Field(
-        default_factory=ClassifierSection, description="the classifier, or the backbone"
-    )
-    detection: DetectorSection = Field(
-        default_factory=DetectorSection, description="the detector around the backbone"
-    )
-    segmentation: SegmentorSection = Field(
-        default_factory=SegmentorSection, description="the network of segmentation around it"
-    )
-    resume_exclude_scopes: str = Field(
-        "",
-        description="entries of a weights file that are left out: regular expressions, by commas",
-    )
-    ignore_missing_scopes: str = Field(
-        "", description="entries that a weights file may lack: regular expressions, by commas"
-    )
-    weights_source: SourceName = Field(
-        "auto",
-        description="where a weights file comes from, if its names do not tell; it decides between "
-        "RGB and BGR",
-    )
-    rename_scopes_map: tuple[tuple[str, str], ...] = Field(
-        (), description="[pattern, replacement] pairs applied to the keys of a weights file"
-    )
+    model: ModelSection = Field(default_factory=ModelSection, description="its network")
 
 
 class Recipe(Options):
@@ -181,6 +91,11 @@ class Recipe(Options):
     matcher: MatcherSection = Field(
         default_factory=MatcherSection, description="which anchor answers for which object"
     )
+    teacher: TeacherSection = Field(
+        default_factory=TeacherSection,
+        description="the teacher of loss.category=distillation",
+        json_schema_extra=IF_GIVEN,
+    )
     loss: LossSection = Field(default_factory=LossSection, description="the loss")
     optim: OptimSection = Field(default_factory=OptimSection, description="the optimizer")
     scheduler: SchedulerSection = Field(
@@ -190,6 +105,11 @@ class Recipe(Options):
     stats: StatsOptions = Field(default_factory=StatsOptions, description="metrics")
     evaluation: EvaluationSection = Field(
         default_factory=EvaluationSection, description="stand-alone evaluation"
+    )
+    expected: ExpectedOptions = Field(
+        default_factory=ExpectedOptions,
+        description="what the recipe was published to reach",
+        json_schema_extra=IF_GIVEN,
     )
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -210,25 +130,33 @@ def recipe_type() -> type[Recipe]:
     """The recipe with a sub-section for every component that is registered by now."""
     for package in COMPONENTS:
         importlib.import_module(package)
+    model = _with(
+        ModelSection,
+        classification=compose(ClassifierSection, CLASSIFIERS),
+        detection=compose(DetectorSection, DETECTORS),
+        segmentation=compose(SegmentorSection, SEGMENTORS, seg_head=SEGMENTATION_HEADS),
+    )
+    losses = {
+        "classification": compose(ClassificationLossSection, CLASSIFICATION_LOSSES),
+        "detection": compose(DetectionLossSection, DETECTION_LOSSES),
+        "segmentation": compose(SegmentationLossSection, SEGMENTATION_LOSSES),
+        "distillation": compose(DistillationLossSection, DISTILLATION_LOSSES),
+    }
     sections = {
         "common": compose(CommonOptions, observers=OBSERVERS),
         "dataset": compose(DatasetSection, *_dataset_kinds(), category=TASKS),
-        "sampler": compose(SamplerSection, SAMPLERS),
-        "image_augmentation": compose(ImageAugmentationSection, enabled=TRANSFORMS),
-        "model": _with(
-            ModelSection,
-            classification=compose(ClassifierSection, CLASSIFIERS),
-            detection=compose(DetectorSection, DETECTORS),
-            segmentation=compose(SegmentorSection, SEGMENTORS, seg_head=SEGMENTATION_HEADS),
+        "sampler": _with(
+            compose(SamplerSection, SAMPLERS),
+            chain_sampler=_list_of(
+                _with(LinkOptions, sampler_config=compose(LinkSection, SAMPLERS))
+            ),
         ),
+        "image_augmentation": compose(ImageAugmentationSection, enabled=TRANSFORMS),
+        "model": model,
+        "teacher": _with(TeacherSection, model=model),
         "anchor_generator": compose(AnchorSection, ANCHOR_GENERATORS),
         "matcher": compose(MatcherSection, MATCHERS),
-        "loss": _with(
-            LossSection,
-            classification=compose(ClassificationLossSection, CLASSIFICATION_LOSSES),
-            detection=compose(DetectionLossSection, DETECTION_LOSSES),
-            segmentation=compose(SegmentationLossSection, SEGMENTATION_LOSSES),
-        ),
+        "loss": _with(LossSection, **losses, composite_loss=_list_of(_with(TermSection, **losses))),
         "optim": compose(OptimSection, OPTIMIZERS),
         "scheduler": compose(SchedulerSection, SCHEDULES),
         "stats": compose(StatsOptions, train=METRICS, val=METRICS),
@@ -240,10 +168,18 @@ def _dataset_kinds() -> tuple[Registry, ...]:
     return (CLASSIFICATION_DATASETS, DETECTION_DATASETS, SEGMENTATION_DATASETS)
 
 
-def _with(base: type[OptionsType], **sections: type[Options]) -> type[OptionsType]:
-    """`base` with other types of some of its sections, which keep their descriptions."""
-    fields: dict[str, Any] = {
-        name: (kind, Field(default_factory=kind, description=base.model_fields[name].description))
-        for name, kind in sections.items()
-    }
+def _list_of(kind: type[Options]) -> GenericAlias:
+    """The type of a list of sections."""
+    return GenericAlias(tuple, (kind, ...))
+
+
+def _with(base: type[OptionsType], **types: Any) -> type[OptionsType]:
+    """`base` with other types of some of its fields, which keep their descriptions."""
+    fields: dict[str, Any] = {}
+    for name, kind in types.items():
+        old = base.model_fields[name]
+        about: Any = {"description": old.description, "json_schema_extra": old.json_schema_extra}
+        single = isinstance(kind, type) and issubclass(kind, Options)
+        about |= {"default_factory": kind} if single else {"default": old.default}
+        fields[name] = (kind, Field(**about))
     return create_model(base.__name__, __base__=base, **fields)

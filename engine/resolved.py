@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
+from pydantic.fields import FieldInfo
 
-from config.options import Options
+from config.options import IF_GIVEN, Options
 from engine.recipe import Recipe
 
 
@@ -22,13 +23,29 @@ def flat(recipe: Options, prefix: str = "") -> dict[str, Any]:
 def _flatten(
     options: Options, prefix: str, origins: Mapping[str, str] | None, result: dict[str, Any]
 ) -> None:
-    for name in options.fields():
+    for name, field in options.fields().items():
         value = getattr(options, name)
         dotted = f"{prefix}.{name}" if prefix else name
         if not isinstance(value, Options):
-            result[dotted] = value
-        elif _selected(options, name) or (origins and dotted in origins):
+            result[dotted] = _with_mappings(value)
+        elif _shown(options, name, field) or (origins and dotted in origins):
             _flatten(value, dotted, origins, result)
+
+
+def _with_mappings(value: Any) -> Any:
+    """The value with mappings in place of the options in a list."""
+    if isinstance(value, Options):
+        return {
+            name: _with_mappings(getattr(value, name))
+            for name, field in value.fields().items()
+            if not isinstance(getattr(value, name), Options) or _shown(value, name, field)
+        }
+    return tuple(map(_with_mappings, value)) if isinstance(value, tuple) else value
+
+
+def _shown(options: Options, name: str, field: FieldInfo) -> bool:
+    """Whether a section that nobody gave is worth its lines."""
+    return field.json_schema_extra != IF_GIVEN and _selected(options, name)
 
 
 def _selected(options: Options, name: str) -> bool:
@@ -80,6 +97,8 @@ def _in_one_line(value: Any) -> str:
 
 
 def _listed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _listed(item) for name, item in value.items()}
     return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
 
 

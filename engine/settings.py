@@ -12,6 +12,14 @@ from config.options import OPERATIONAL, Options
 class CommonOptions(Options):
     """`common`: the run, its folder, its numbers."""
 
+    release: Literal["auto", "main", "v0.3", "v0.2", "v0.1", "mobilevitv3-v1", "mobilevitv3-v2"] = (
+        Field(
+            "auto",
+            description="the official release that the recipe was written for, whose defaults count "
+            "where they differ; auto: as its keys tell",
+            json_schema_extra=OPERATIONAL,
+        )
+    )
     seed: int = Field(0, ge=0, description="seed of everything random in the run")
     results_loc: str = Field(
         "results", description="folder of all runs", json_schema_extra=OPERATIONAL
@@ -43,6 +51,11 @@ class CommonOptions(Options):
     finetune: str | None = Field(
         None, description="weights of the whole model to start from", json_schema_extra=OPERATIONAL
     )
+    finetune_ema: str | None = Field(
+        None,
+        description="weights that the average starts from; null: those of the model",
+        json_schema_extra=OPERATIONAL,
+    )
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
@@ -60,6 +73,11 @@ class CommonOptions(Options):
     channels_last: bool = Field(True, description="memory order of images and weights")
     accum_freq: int = Field(1, ge=1, description="micro-batches per process and optimizer step")
     accum_after_epoch: int = Field(0, ge=-1, description="accumulate from this epoch on")
+    batch_policy: Literal["solve", "report", "refuse"] = Field(
+        "solve",
+        description="when processes x accum_freq x batch is not expected.effective_batch: accumulate "
+        "as many micro-batches as make it, only say so, or stop",
+    )
     grad_clip: float | None = Field(None, gt=0, description="largest 2-norm of the gradient")
     max_nonfinite_steps: int = Field(
         10, ge=1, description="training stops after so many steps in a row without a finite loss"
@@ -79,6 +97,18 @@ class CommonOptions(Options):
         description="save the state at least so often, minutes",
         json_schema_extra=OPERATIONAL,
     )
+    k_best_checkpoints: int = Field(
+        5,
+        ge=0,
+        description="so many of the best weights are kept as checkpoint_score_*.pt, and averaged in "
+        "checkpoint_avg.pt; 0 or 1: none",
+        json_schema_extra=OPERATIONAL,
+    )
+    save_all_checkpoints: bool = Field(
+        False,
+        description="keep the weights of every epoch as checkpoint_epoch*.pt",
+        json_schema_extra=OPERATIONAL,
+    )
     tensorboard_logging: bool = Field(
         True, description="write tb_logs/", json_schema_extra=OPERATIONAL
     )
@@ -91,6 +121,11 @@ class StatsOptions(Options):
     val: tuple[str, ...] = Field(("loss",), description="metrics of evaluation")
     checkpoint_metric: str = Field("loss", description="metric of `val` that ranks checkpoints")
     checkpoint_metric_max: bool = Field(False, description="whether larger is better")
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="training stops after so many epochs without a better checkpoint_metric; null: never",
+    )
 
 
 class _ImagesOptions(Options):
@@ -212,3 +247,12 @@ class EmaOptions(Options):
 
     enable: bool = Field(False, description="keep an averaged copy of the model")
     momentum: float = Field(1e-4, gt=0, le=1, description="m of e = (1 - m) e + m w")
+    warmup: bool = Field(
+        False,
+        description="step t (from 0) has the larger of m and 9 / (10 + t), so that it starts fast",
+    )
+    copy_at_epoch: int = Field(
+        -1,
+        ge=-1,
+        description="behind this epoch (counted from 0) the average becomes the model; -1: never",
+    )

@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from config.errors import UserError
+from engine.averaging import Kept
 from engine.ema import ModelEma
 from engine.precision import Precision
 
@@ -24,7 +25,8 @@ class TrainState:
     in a row whose loss was not finite. `metrics` is what each rank had counted in the epoch so
     far. `processes` is how many the run was started with: the plan depends on it for good.
     `samples` and `classes` are the training data's, which have to stay the same.
-    `best` holds the best checkpoint metric of "model" and "ema".
+    `best` holds the best checkpoint metric of "model" and "ema", `kept` what each has of
+    checkpoint_score_*.pt, `stale` the epochs since the model's metric became better.
     """
 
     model: nn.Module
@@ -43,6 +45,8 @@ class TrainState:
     finished: bool = False
     best: dict[str, float] = field(default_factory=dict)
     best_metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    stale: int = 0
+    kept: dict[str, Kept] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
 
@@ -59,7 +63,7 @@ class TrainState:
             "nonfinite",
             "finished",
         ),
-        *("best", "best_metrics", "last", "metrics"),
+        *("best", "best_metrics", "stale", "kept", "last", "metrics"),
     )
 
     def models(self) -> dict[str, nn.Module]:
@@ -115,7 +119,8 @@ class TrainState:
         if self.precision.scaler.is_enabled() and state["gradient_scaler_state_dict"]:
             self.precision.scaler.load_state_dict(state["gradient_scaler_state_dict"])
         for name in self._COUNTERS:
-            setattr(self, name, ours[name])
+            if name in ours:  # a state of an older version lacks what is new
+                setattr(self, name, ours[name])
 
 
 def _short(value: int | list[str]) -> str:

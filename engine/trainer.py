@@ -17,6 +17,7 @@ from data.loader import Loader
 from data.sample import Batch
 from data.sampler.plan import EpochPlan, RunPlan, Step, num_samples
 from data.sampler.seeds import hashed
+from engine.annealing import MomentumAnnealing
 from engine.distributed import GO_ON, STOP, StopSignal, World, gather, share_buffers
 from engine.metrics.metric import Metric, Observation, build_metrics, results
 from engine.precision import BufferGuard
@@ -41,6 +42,7 @@ class Trainer:
     state: TrainState
     plan: RunPlan
     schedule: Schedule
+    annealing: MomentumAnnealing
     loader: Loader
     results: Results
     progress: Progress
@@ -65,9 +67,13 @@ class Trainer:
             if stopping:
                 raise StopRequested(SAVED)
             self.results.after_epoch(results(self.metrics, counted))
+            if state.ema is not None and state.epoch == self.task.recipe.ema.copy_at_epoch:
+                state.ema.copy_to_model()
+                self.results.after_copy()
             state.epoch, state.step, state.metrics = state.epoch + 1, 0, []
             state.finished = self._is_over()
             self.results.save_state(state, [])
+        self.results.after_training()
 
     def close(self) -> None:
         """End the workers of all loaders, also after an error."""
@@ -88,6 +94,7 @@ class Trainer:
                     break
                 rate = self.schedule(state.epoch, state.iteration)
                 set_learning_rate(state.optimizer, rate)
+                self.annealing(state.epoch, state.iteration)
                 outcome = self.train_step(step, batches)
                 state.step += 1
                 state.iteration += 1
@@ -97,8 +104,9 @@ class Trainer:
         self.progress.flush()
 
     def _is_over(self) -> bool:
-        plan = self.schedule.plan
-        return self.state.epoch >= plan.max_epochs or self.state.iteration >= plan.max_iterations
+        plan, state = self.schedule.plan, self.state
+        ended = state.epoch >= plan.max_epochs or state.iteration >= plan.max_iterations
+        return ended or self.results.out_of_patience()
 
     def train_step(self, step: Step, batches: Iterator[Batch]) -> Tensor:
         """One optimizer step over this rank's micro-batches.
@@ -122,7 +130,7 @@ class Trainer:
         self.guard.restore_if(outcome[1] > 0)
         self.state.optimizer.zero_grad(set_to_none=True)
         if self.state.ema is not None:
-            self.state.ema.update()
+            self.state.ema.update(self.state.iteration)
         for metric in self.metrics.values():
             metric.step(outcome[0])
         return torch.cat([share.detach().to(outcome.dtype).reshape(1), outcome])

@@ -8,20 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from config.errors import UserError, under
+from config.errors import UserError
 from data.loader import Source
 from data.sampler.plan import RunPlan
 from data.sampler.section import Sampler
-from data.sampler.seeds import hashed
-from engine.checkpoint import read_state
+from engine.annealing import MomentumAnnealing
 from engine.distributed import StopSignal, World, barrier, gather, join_world
 from engine.effects import without_effect
-from engine.ema import ModelEma
 from engine.evaluator import Evaluator
+from engine.expected import compared, described, micro_batches
+from engine.losses import build_loss
 from engine.observers.jsonl import trim_history
 from engine.observers.observer import Observers, build_observers
 from engine.parts import (
@@ -29,23 +28,22 @@ from engine.parts import (
     build_loader,
     build_sampler,
     build_task,
-    place,
     use_numerics,
     weights_metadata,
 )
 from engine.precision import Precision
-from engine.pretrained import load_pretrained
 from engine.progress import Progress
 from engine.recipe import Recipe
 from engine.results import Results
 from engine.run_folder import log_to_file, open_folder, run_folder, state_to_resume
+from engine.starting import starting_state
 from engine.state import TrainState
 from engine.task import Task
 from engine.trainer import Trainer
-from optim import OPTIMIZERS, SCHEDULES, Schedule, last_warmup_epoch, parameter_groups
+from engine.training_data import labels_to_balance
+from optim import SCHEDULES, Schedule, last_warmup_epoch
 
 log = logging.getLogger(__name__)
-INIT = 3  # what a hash is for: start values of the weights
 
 
 def train(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
@@ -69,7 +67,12 @@ def train(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
         finally:
             trainer.close()
             run.close()
-        return trainer.results.finish()
+        summary = trainer.results.finish()
+        for which, best in summary["best"].items():
+            found = compared(recipe.expected, best) if task.validates_as_published else None
+            if found and world.is_main:
+                log.info("best checkpoint of the %s: %s", which, found["text"])
+        return summary
 
 
 @dataclass
@@ -89,12 +92,12 @@ class Assembly:
         """A trainer at the position where training begins, or goes on."""
         recipe, common = self.recipe, self.recipe.common
         use_numerics(recipe)
-        state = self.state()
+        state = starting_state(self.task, self.world, len(self.sources["train"]), self.resume)
         plan = self.run_plan(state.processes)
-        self.check_ranks(state)
+        self.check_ranks(state, plan.micro_batches(state.epoch))
         plan.epoch(state.epoch)  # a data set that is too small is an error now, not in an hour
         schedule = self.schedule(plan)
-        loss = self.task.build_loss().to(self.world.device)
+        loss = build_loss(self.task).to(self.world.device)
         folder, observers = self.open_run(state)
         progress = Progress(
             state=state,
@@ -126,6 +129,9 @@ class Assembly:
             state=state,
             plan=plan,
             schedule=schedule,
+            annealing=MomentumAnnealing(
+                recipe.model.normalization.adjust_bn_momentum, schedule.plan, state.model
+            ),
             loader=build_loader(recipe, self.sources["train"], self.world),
             results=results,
             progress=progress,
@@ -134,37 +140,7 @@ class Assembly:
             metric_names=recipe.stats.train,
         )
 
-    def state(self) -> TrainState:
-        """Model, optimizer and counters: fresh, or from the state that is resumed."""
-        recipe, common = self.recipe, self.recipe.common
-        torch.manual_seed(hashed(common.seed, INIT))
-        self.task.resumed = self.resume is not None
-        model = self.task.build_model()
-        if common.finetune and not self.task.resumed:
-            load_pretrained(model, self.task, "common.finetune", common.finetune)
-        model = place(model, recipe, self.world)
-        groups = parameter_groups(
-            model,
-            weight_decay=recipe.optim.weight_decay,
-            no_decay_bn_filter_bias=recipe.optim.no_decay_bn_filter_bias,
-            lr_multipliers=self.task.lr_multipliers(model),
-        )
-        state = TrainState(
-            model=model,
-            optimizer=OPTIMIZERS.build(recipe.optim, groups=groups),
-            precision=Precision(common, self.world.device),
-            ema=ModelEma(model, recipe.ema.momentum) if recipe.ema.enable else None,
-            processes=self.world.size,
-            samples=len(self.sources["train"]),
-            classes=list(self.task.class_names),
-        )
-        if self.resume is not None:
-            with under("common.resume" if common.resume else "common.auto_resume", self.resume):
-                state.load_state_dict(read_state(self.resume), self.resume)
-            log.info("resuming %s at epoch %d, step %d", self.resume, state.epoch + 1, state.step)
-        return state
-
-    def check_ranks(self, state: TrainState) -> None:
+    def check_ranks(self, state: TrainState, micro_batches: int) -> None:
         """UserError, on all ranks, if these processes cannot go on together."""
         here = (state.epoch, state.step, state.iteration, state.samples)
         everywhere = gather(here, self.world)
@@ -173,28 +149,30 @@ class Assembly:
                 f"ranks are at different positions (epoch, step, iteration, samples): {everywhere}; "
                 "the run folder and the data must be the same for all of them"
             )
-        uneven = state.processes * self.recipe.common.accum_freq % self.world.size
+        uneven = micro_batches % self.world.size
         synchronised = self.recipe.model.normalization.synchronised
         if synchronised and self.world.device.type == "cuda" and uneven:
             raise UserError(
                 f"model.normalization.name: sync_batch_norm needs a number of processes that divides "
-                f"the {state.processes * self.recipe.common.accum_freq} micro-batches of a step, which "
-                f"{self.world.size} does not"
+                f"the {micro_batches} micro-batches of a step, which {self.world.size} does not"
             )
 
     def run_plan(self, processes: int) -> RunPlan:
         """The plan of all epochs, for the number of processes that the run was started with."""
         common, sampler = self.recipe.common, self.recipe.sampler
+        batch, samples = self.recipe.dataset.train_batch_size0, len(self.sources["train"])
         return RunPlan(
             seed=common.seed,
-            dataset_size=len(self.sources["train"]),
+            dataset_size=samples,
             sampler=self.sampler,
             processes=processes,
             accum_freq=common.accum_freq,
             accum_after_epoch=common.accum_after_epoch,
+            solved=micro_batches(self.recipe.expected, common, batch, processes, samples),
             tail=sampler.tail,
             num_repeats=sampler.num_repeats,
             truncate=sampler.truncated_repeat_aug_sampler,
+            labels=labels_to_balance(self.sources["train"].dataset, self.recipe),
             even=self.recipe.model.normalization.synchronised,  # no rank may be idle then
         )
 
@@ -202,9 +180,16 @@ class Assembly:
         """The learning rate as a function of (epoch, iteration)."""
         section = self.recipe.scheduler
         length = section.plan()
-        if length.adjust_period_for_epochs:
-            steps = (len(plan.epoch(epoch)) for epoch in range(length.max_epochs))
-            length = section.plan(warmup_epochs=last_warmup_epoch(length.warmup_iterations, steps))
+        skips = getattr(SCHEDULES[section.name].registered, "skips_warmup", False)
+        warmup = length.warmup_iterations
+        if warmup and (skips or length.adjust_period_for_epochs):
+            steps = [len(plan.epoch(0))]  # of the epochs up to the first step behind the warm-up
+            while sum(steps) <= warmup and len(steps) < length.max_epochs:
+                steps.append(len(plan.epoch(len(steps))))
+            length = section.plan(
+                warmup_epochs=last_warmup_epoch(warmup, steps),
+                first_epoch=last_warmup_epoch(warmup + 1, steps),
+            )
         schedule: Schedule = SCHEDULES.build(section, plan=length)
         return schedule
 
@@ -255,10 +240,12 @@ class Assembly:
             f"{s.height}x{s.width}: {s.batch}" for s in self.sampler.sizes(state.epoch)
         )
         parameters = sum(p.numel() for p in state.model.parameters())
-        lines = [
+        lines = [self.recipe.taskname] if self.recipe.taskname else []
+        lines += [
             f"{len(self.sources['train'])} training images, {len(plan)} steps per epoch, "
             f"{self.world.size} process(es) on {self.world.device.type}, {parameters:,} parameters",
             f"image sizes and micro-batches: {sizes}",
+            *described(self.recipe.expected, trainer.schedule.plan.max_epochs),
             *self.sampler.notes(),
             *self.recipe.notes,
             *without_effect(self.recipe),

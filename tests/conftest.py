@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -17,6 +18,16 @@ from data.datasets.shapes import generate
 ROOT = Path(__file__).resolve().parent.parent
 PLUGINS = Path(__file__).parent / "plugins"
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_handler_stays():
+    """A command that a test runs in this process logs to the test's own output, closed after it."""
+    before = logging.getLogger().handlers[:]
+    yield
+    for handler in [*logging.getLogger().handlers]:
+        if handler not in before and type(handler) is logging.StreamHandler:
+            logging.getLogger().removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

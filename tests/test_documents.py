@@ -39,8 +39,13 @@ SMALL += ["sampler.bs.crop_size_width=64", "sampler.bs.crop_size_height=64"]
 
 
 @pytest.fixture
-def workplace(tmp_path, image_folder, coco_folder):
-    """A folder with the user's images, those of a data set in COCO layout among them."""
+def workplace(tmp_path, image_folder, coco_folder, monkeypatch):
+    """A folder with the user's images, those of a data set in COCO layout among them, and a cache
+    where the weights that are fetched by name lie already."""
+    monkeypatch.setenv("CVNETS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    for name in ("mobilevit_xx_small", "mobilevit_v2_0.5"):
+        torch.save(cvnets.create_model(name).state_dict(), tmp_path / f"cache/{name}.pt")
     (tmp_path / "fruit").mkdir()
     shutil.copytree(coco_folder / "annotations", tmp_path / "fruit/annotations")
     for split in ("train", "val"):
@@ -90,6 +95,24 @@ def test_commands_of_the_readme(workplace, command, here):
 OWN_DATA = ROOT / "docs/own_data.md"
 
 
+def test_commands_for_a_folder_of_ones_own_images(workplace, here):
+    """In order: the last one finds the run of the first finished."""
+    shutil.copytree(workplace / "flowers/train", workplace / "photos")
+    rows = [
+        f"{path.relative_to(workplace / 'photos')},{path.parent.name}"
+        for path in sorted((workplace / "photos").rglob("*.jpg"))
+    ]
+    (workplace / "photos/labels.csv").write_text("\n".join(["file,label", *rows]))
+    page = OWN_DATA.read_text().partition("## Labels of boxes")[0]
+    (block,) = re.findall(r"```sh\n(.*?)```", page, flags=re.S)
+    for line in block.splitlines():
+        words = shlex.split(line)
+        quick = [] if "results/flowers/recipe.yaml" in words else [*QUICK, *SMALL]
+        assert "done: " in here(*words[1:], *quick)
+    runs = ("flowers", "flowers_v2", "photos")
+    assert all((workplace / f"results/{run}/recipe.yaml").is_file() for run in runs)
+
+
 def test_recipe_and_commands_for_own_detection_data(workplace, here):
     """The recipe as it stands on the page, for two categories; its weights are a file here."""
     for path in (workplace / "fruit/annotations").iterdir():
@@ -122,6 +145,7 @@ def test_recipe_and_commands_for_own_detection_data(workplace, here):
 DENSE = [
     "dataset.train_batch_size0=4",
     "model.classification.pretrained=null",
+    "expected.effective_batch=null",
     "common.log_freq=1",
     *(f"image_augmentation.random_short_size_resize.short_side_{end}=64" for end in ("min", "max")),
 ]

@@ -45,6 +45,7 @@ def test_wheel_holds_packages_recipes_and_types_but_no_tests(wheel):
     assert {"main_train.py", "main_eval.py", "engine/trainer.py", "cvnets/layers/conv.py"} <= names
     assert "config/classification/imagenet/mobilevit.yaml" in names
     assert {"config/demo/classification.yaml", "cvnets/weights/zoo.yaml"} <= names
+    assert "data/datasets/classification/imagenet_synsets.txt" in names
     packages = ("config", "cvnets", "data", "engine", "loss_fn", "optim")
     assert {f"{package}/py.typed" for package in packages} <= names
     assert not [name for name in names if name.startswith("tests")]

@@ -43,7 +43,10 @@ class JsonLines(Observer):
 
 
 def trim_history(folder: Path, *, epoch: int, iteration: int) -> None:
-    """Drop records that a run resumed at (epoch, iteration) is going to write again."""
+    """Drop records that a run resumed at (epoch, iteration) is going to write again.
+
+    The averages of the best checkpoints are evaluated at the end of each continuation.
+    """
     path = folder / "metrics.jsonl"
     if not path.exists():
         return
@@ -56,7 +59,7 @@ def trim_history(folder: Path, *, epoch: int, iteration: int) -> None:
         done = (
             record["iteration"] <= iteration
             if record["kind"] == "step"
-            else record["epoch"] < epoch
+            else record["epoch"] < epoch and "Average" not in record["stage"]
         )
         if done:
             kept.append(line + "\n")

@@ -43,7 +43,11 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """An evaluation: `stage` is "Train", "Val", "Val_EMA" or "Eval"; `best` if it is the best yet."""
+    """An evaluation; `best` if it is the best yet.
+
+    `stage` is "Train", "Val", "Val_EMA", "Val_Copied" (`ema.copy_at_epoch`), "Val_Average" and
+    "Val_EMA_Average" (of the best checkpoints, at the end), or "Eval".
+    """
 
     stage: str
     epoch: int

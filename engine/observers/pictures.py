@@ -18,6 +18,7 @@ from engine.task import Example
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+DRAWN = {"Train": "training", "Val": "validation", "Val_EMA": "validation, EMA"}
 BEST = "best"  # reports on checkpoint_best.pt
 SMALL = 80  # pixels: wider images are drawn larger
 SECONDS_BETWEEN = 30.0  # drawing takes about a second, which short epochs cannot spare
@@ -34,7 +35,7 @@ class Pictures(Observer):
         self._drawn_at = -math.inf
 
     def on_evaluation(self, record: EvaluationRecord) -> None:
-        if record.stage in ("Train", "Val", "Val_EMA"):
+        if record.stage in DRAWN:
             for name, value in record.metrics.items():
                 self._lines.setdefault(name, {}).setdefault(record.stage, {})[record.epoch] = value
         self._examples = record.examples or self._examples
@@ -74,7 +75,7 @@ def read_history(path: Path) -> Lines:
             record: dict[str, Any] = json.loads(text)
         except json.JSONDecodeError:  # the last line of a process that was killed, or is writing
             continue
-        if record["kind"] == "evaluation" and record["stage"] != "Eval":
+        if record["kind"] == "evaluation" and record["stage"] in DRAWN:
             for name, value in record["metrics"].items():
                 number = math.nan if value is None else value
                 lines.setdefault(name, {}).setdefault(record["stage"], {})[record["epoch"]] = number
@@ -90,7 +91,6 @@ def draw_curves(lines: Lines, path: Path) -> None:
     lines = {metric: lines[metric] for metric in lines if metric in first.values()}
     figure = new_figure(5.2 * len(lines), 3.8)
     panels = figure.subplots(1, len(lines), squeeze=False)[0]
-    names = {"Train": "training", "Val": "validation", "Val_EMA": "validation, EMA"}
     for panel, (metric, stages) in zip(panels, lines.items(), strict=True):
         for stage, values in stages.items():
             epochs = sorted(values)
@@ -100,7 +100,7 @@ def draw_curves(lines: Lines, path: Path) -> None:
                 [values[e] for e in epochs],
                 marker=marker,
                 ms=3,
-                label=names[stage],
+                label=DRAWN[stage],
             )
         panel.set(xlabel="epoch", ylabel=with_unit(metric))
         panel.grid(alpha=0.3)

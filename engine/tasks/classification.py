@@ -23,13 +23,16 @@ from data.transforms.classification import (
     TrainingTransform,
     evaluation_extents,
 )
+from data.transforms.mixing import Mixing
 from engine.classifier import build_classifier
 from engine.drawing import draw_caption
 from engine.kinds import TASKS
 from engine.pretrained import load_pretrained
 from engine.recipe import Recipe
 from engine.task import Example, Task
+from engine.training_data import download, part_of
 from loss_fn.kinds import CLASSIFICATION_LOSSES
+from loss_fn.section import LossesSection
 
 
 @dataclass(frozen=True)
@@ -71,16 +74,23 @@ class Classification(Task):
 
     def __init__(self, options: NoOptions, *, recipe: Recipe):
         super().__init__(recipe)
+        self._possible: tuple[int, ...] | None = None
+        augment = recipe.image_augmentation
+        self._mixing = Mixing(augment.mixup, augment.cutmix)
 
     def build_source(self, split: str) -> Source:
         """A folder per class; all splits must have the same classes, as many as the model."""
+        section, training = self.recipe.dataset, split == "train"
         root, known_as = self.split_root(split)
-        dataset = CLASSIFICATION_DATASETS.build(self.recipe.dataset, root=root, split=known_as)
+        if section.download:
+            download(section, root, known_as)
+        dataset = CLASSIFICATION_DATASETS.build(section, root=root, split=known_as)
         self._check_classes(dataset.classes, known_as)
-        training = split == "train"
+        if not training:
+            self._possible = getattr(dataset, "possible", None)
         transform = TrainingTransform if training else EvaluationTransform
         return Source(
-            dataset=dataset,
+            dataset=part_of(dataset, section) if training else dataset,
             transform=transform(self.recipe.image_augmentation),
             collate=torch.tensor,
             replace_bad=training,
@@ -133,10 +143,26 @@ class Classification(Task):
             interpolation=self.recipe.image_augmentation.resize.interpolation,
         )
 
-    def build_loss(self) -> nn.Module:
+    def prepare(self, batch: Batch, *, training: bool) -> tuple[Tensor, Tensor]:
+        """In training, images and labels are mixed as the recipe says."""
+        images, labels = super().prepare(batch, training=training)
+        if not training:
+            return images, labels
+        classes = self.recipe.model.classification.n_classes or len(self.class_names)
+        return self._mixing(images, labels, classes)
+
+    def build_loss(self, section: LossesSection) -> nn.Module:
         """The loss of `loss.classification`."""
-        loss: nn.Module = CLASSIFICATION_LOSSES.build(self.recipe.loss.classification)
+        loss: nn.Module = CLASSIFICATION_LOSSES.build(section.classification)
         return loss
+
+    def postprocess(self, model: nn.Module, outputs: Tensor, batch: Batch) -> Tensor:
+        """The logits; those of classes that the data set rules out are minus infinity."""
+        if self._possible is None:
+            return outputs
+        possible = torch.tensor(self._possible, device=outputs.device)
+        ruled_out = torch.full_like(outputs, -torch.inf)
+        return ruled_out.index_copy(1, possible, outputs.index_select(1, possible))
 
     def predict(
         self, model: nn.Module, images: Sequence[npt.NDArray[np.uint8]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,6 @@ from config.registry import NoOptions
 from cvnets.boxes.output import DetectionOutput, Detections
 from cvnets.kinds import MATCHERS
 from cvnets.models.dense import Detector
-from cvnets.models.encoder import ImageEncoder
 from cvnets.weights.preprocessing import Preprocessing
 from data.datasets.detection.categories import COCO, Categories
 from data.datasets.detection.objects import NO_OBJECTS
@@ -31,6 +31,7 @@ from data.transforms.detection import (
     collate,
     evaluation_size,
 )
+from engine.backbone import load_backbone
 from engine.checks.detection import detection_findings
 from engine.checks.finding import Finding
 from engine.detector import build_detector
@@ -42,6 +43,7 @@ from engine.recipe import Recipe
 from engine.task import Example, Report, Task
 from engine.tasks.detected import Detected
 from loss_fn.kinds import DETECTION_LOSSES
+from loss_fn.section import LossesSection
 
 log = logging.getLogger(__name__)
 SHOWN = 0.3  # least score of the boxes that are drawn
@@ -124,7 +126,7 @@ class Detection(Task):
         if not classes:
             raise UserError("model.detection.n_classes: not given, and there are no data to count")
         weights = self.recipe.model.detection.pretrained
-        model = build_detector(self.recipe, classes, self._load_backbone)
+        model = build_detector(self.recipe, classes, partial(load_backbone, self))
         if weights and not self.resumed:
             self.weights = load_pretrained(model, self, self.pretrained, weights)
         if self.categories is None:
@@ -145,15 +147,10 @@ class Detection(Task):
         names = "those of COCO" if self.categories is COCO else "numbers"
         log.info("neither data nor weights name the %d classes: %s are taken", classes - 1, names)
 
-    def _load_backbone(self, encoder: ImageEncoder) -> None:
-        path = self.recipe.model.classification.pretrained
-        if path and not self.resumed and not self.recipe.model.detection.pretrained:
-            load_pretrained(encoder, self, "model.classification.pretrained", path, backbone=True)
-
-    def build_loss(self) -> nn.Module:
+    def build_loss(self, section: LossesSection) -> nn.Module:
         """The loss of `loss.detection`."""
         matcher = MATCHERS.build(self.recipe.matcher)
-        loss: nn.Module = DETECTION_LOSSES.build(self.recipe.loss.detection, matcher=matcher)
+        loss: nn.Module = DETECTION_LOSSES.build(section.detection, matcher=matcher)
         return loss
 
     def metadata(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,7 +18,6 @@ from torch import Tensor, nn
 from config.errors import UserError
 from config.registry import NoOptions
 from cvnets.models.dense import SegmentationOutput, Segmentor
-from cvnets.models.encoder import ImageEncoder
 from cvnets.models.segmentation.inference import Passes, classes_of, segment
 from cvnets.weights.preprocessing import Preprocessing
 from data.datasets.segmentation import ade20k, pascal
@@ -32,7 +32,9 @@ from data.transforms.segmentation import (
     SizeRule,
     collate,
 )
+from engine.backbone import load_backbone
 from engine.checks.finding import Finding
+from engine.image_files import PictureKind
 from engine.kinds import TASKS
 from engine.metrics.mean_iou import MeanIou, confusion
 from engine.pretrained import load_pretrained
@@ -42,6 +44,7 @@ from engine.segmentor import build_segmentor
 from engine.task import Example, Keep, Report, Task
 from engine.tasks.segmented import EvaluatedPictures, Segmented, asked_kinds
 from loss_fn.kinds import SEGMENTATION_LOSSES
+from loss_fn.section import LossesSection
 
 log = logging.getLogger(__name__)
 KEY = "model.segmentation"
@@ -58,6 +61,7 @@ class Segmentation(Task):
 
     kind: ClassVar[str] = "segmentation"
     pretrained: ClassVar[str] = f"{KEY}.pretrained"
+    validates_as_published: ClassVar[bool] = False  # at one size; published is each image's own
 
     def __init__(self, options: NoOptions, *, recipe: Recipe):
         super().__init__(recipe)
@@ -129,7 +133,7 @@ class Segmentation(Task):
         classes = len(self.class_names) or section.n_classes
         if not classes:
             raise UserError(f"{KEY}.n_classes: not given, and there are no data to count")
-        model = build_segmentor(self.recipe, classes, self._load_backbone)
+        model = build_segmentor(self.recipe, classes, partial(load_backbone, self))
         if self._trains:
             self._check_pooling(model)
         if section.pretrained and not self.resumed:
@@ -170,21 +174,17 @@ class Segmentation(Task):
                 f"{KEY}.freeze_batch_norm to true"
             )
 
-    def _load_backbone(self, encoder: ImageEncoder) -> None:
-        path = self.recipe.model.classification.pretrained
-        if path and not self.resumed and not self.recipe.model.segmentation.pretrained:
-            load_pretrained(encoder, self, "model.classification.pretrained", path, backbone=True)
-
-    def build_loss(self) -> nn.Module:
+    def build_loss(self, section: LossesSection) -> nn.Module:
         """The loss of `loss.segmentation`."""
-        loss: nn.Module = SEGMENTATION_LOSSES.build(self.recipe.loss.segmentation)
+        loss: nn.Module = SEGMENTATION_LOSSES.build(section.segmentation)
         return loss
 
     def lr_multipliers(self, model: nn.Module) -> dict[str, float]:
         """What stands around the backbone learns `lr_multiplier` times as fast as that."""
         factor = self.recipe.model.segmentation.lr_multiplier
         parts = [name for name, part in model.named_children() if [*part.parameters()]]
-        return {name: factor for name in parts if name != "encoder" and factor != 1}
+        around = {name: factor for name in parts if name != "encoder" and factor != 1}
+        return super().lr_multipliers(model) | around
 
     def metadata(self) -> dict[str, Any]:
         """The classes, the value of each in mask files, and its colour."""
@@ -230,12 +230,17 @@ class Segmentation(Task):
             return ()
         return (metric.report([state["iou"] for state in states], self.class_names),)
 
+    def asked_pictures(self) -> tuple[PictureKind, ...]:
+        """Masks, colours and overlays, as many of them as are wanted."""
+        return asked_kinds(self.recipe.evaluation.segmentation)
+
     def keeper(self, source: Source) -> Keep | None:
         """Writes masks, colours and overlays that `evaluation.segmentation` asks for."""
         assert self.labels is not None
         asked, folder = self.recipe.evaluation.segmentation, run_folder(self.recipe)
-        wanted = bool(asked_kinds(asked))
-        return EvaluatedPictures(asked, source.dataset, self.labels, folder) if wanted else None
+        if not self.asked_pictures():
+            return None
+        return EvaluatedPictures(asked, source.dataset, self.labels, folder)
 
     def findings(self, sources: Mapping[str, Source], folder: Path) -> Iterable[Finding]:
         """Masks and classes, ground truth as predictions, samples."""

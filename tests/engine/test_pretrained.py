@@ -22,8 +22,10 @@ from data.transforms.section import ImageAugmentationSection
 from engine import evaluate, load_recipe, train
 from engine.channel_order import compare_orders
 from engine.command_line import main
+from engine.effects import without_effect
 
-PRETRAINED = "model.classification.pretrained"
+SECTION = "model.classification"
+PRETRAINED = f"{SECTION}.pretrained"
 
 
 @pytest.fixture
@@ -51,6 +53,74 @@ def two_classes(image_folder: Path, tmp_path: Path) -> dict[str, str]:
 
 
 # --- training from weights -----------------------------------------------------------------------
+
+
+def frozen_rates(recipe, **changes):
+    """The recipe for one epoch that moves nothing."""
+    still = {"scheduler.max_epochs": 1, "scheduler.warmup_iterations": 0, "optim.weight_decay": 0}
+    still |= {"scheduler.cosine.max_lr": 1e-12, "scheduler.cosine.min_lr": 0, "ema.enable": False}
+    return load_recipe(recipe | still | {"common.run_label": "second"} | changes)
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_new_classifier_also_for_as_many_classes(small_recipe, trained, caplog, anew):
+    """finetune_pretrained_model; the weights of the backbone are loaded either way."""
+    old = torch.load(trained / "checkpoint_last.pt")
+    changes = {
+        PRETRAINED: str(trained / "checkpoint_last.pt"),
+        f"{SECTION}.n_pretrained_classes": 3,
+    }
+    recipe = frozen_rates(small_recipe, **changes, **{f"{SECTION}.finetune_pretrained_model": anew})
+    with caplog.at_level("INFO"):
+        new = torch.load(Path(train(recipe)["run"]) / "checkpoint_last.pt")
+    for key in [key for key in old if key.endswith(".weight")]:
+        assert torch.equal(old[key], new[key]) == (not (anew and "classifier_fc" in key)), key
+    assert ("finetune_pretrained_model is true" in caplog.text) == anew
+    # the weights that came of it are evaluated as they are
+    given = {PRETRAINED: str(trained / "checkpoint_last.pt")}
+    fixed = small_recipe | given | {f"{SECTION}.finetune_pretrained_model": anew}
+    assert evaluate(load_recipe(fixed | {f"{SECTION}.n_pretrained_classes": 99}))["images"] == 33
+
+
+def test_the_number_of_pretrained_classes_is_compared(
+    small_recipe, trained, image_folder, tmp_path
+):
+    changes = {
+        PRETRAINED: str(trained / "checkpoint_last.pt"),
+        f"{SECTION}.n_pretrained_classes": 2,
+    }
+    changes |= two_classes(image_folder, tmp_path)
+    with pytest.raises(
+        UserError, match=r"n_pretrained_classes: 2 in the recipe, but .* has 3; set"
+    ):
+        train(frozen_rates(small_recipe, **changes))
+
+
+@pytest.mark.parametrize("kind", ["classification", "segmentation"])
+def test_fine_tuning_without_weights_has_no_effect(kind, small_recipe, segmentation_recipe):
+    recipe = small_recipe if kind == "classification" else segmentation_recipe
+    keys = [
+        f"model.{kind}.{name}" for name in ("finetune_pretrained_model", "n_pretrained_classes")
+    ]
+    lines = without_effect(load_recipe(recipe | dict(zip(keys, (True, 7), strict=True))))
+    for key in keys:
+        assert any(f"{key} has no effect: no weights are given" in line for line in lines), lines
+
+
+def test_a_new_head_of_segmentation(segmentation_recipe, tmp_path):
+    section = "model.segmentation"
+    first = train(load_recipe(segmentation_recipe | {"scheduler.max_epochs": 1}))["run"]
+    weights = Path(first) / "checkpoint_last.pt"
+    changes = {f"{section}.pretrained": str(weights), f"{section}.finetune_pretrained_model": True}
+    old = torch.load(weights)
+    new = torch.load(
+        Path(train(frozen_rates(segmentation_recipe, **changes))["run"]) / "checkpoint_last.pt"
+    )
+    fresh = {key for key in old if key.endswith("weight") and not torch.equal(old[key], new[key])}
+    assert fresh == {
+        "seg_head.classifier.block.conv.weight",
+        "seg_head.aux_head.2.block.conv.weight",
+    }
 
 
 @pytest.mark.parametrize("key", [PRETRAINED, "common.finetune"])

@@ -190,8 +190,8 @@ def test_a_run_by_iterations_ends_in_the_middle_of_an_epoch_and_reads_its_last_s
 
 def test_old_spellings_are_named_when_training_starts(tiny_recipe, caplog):
     caplog.set_level("INFO")
-    run(tiny_recipe, **{"ddp.enable": True, "scheduler.max_epochs": 1})
-    assert any("ddp.enable" in record.getMessage() for record in caplog.records)
+    run(tiny_recipe, **{"model.layer.conv_weight_std": 1, "scheduler.max_epochs": 1})
+    assert any("conv_weight_std" in record.getMessage() for record in caplog.records)
 
 
 def test_a_recipe_without_an_activation_builds_the_familys_own():
