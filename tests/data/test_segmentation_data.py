@@ -20,7 +20,7 @@ from data.datasets.segmentation.image_mask import ImageMask, ImageMaskOptions
 from data.datasets.segmentation.labels import IGNORE, Labels, voc_palette
 from data.datasets.segmentation.masks import one_channel, read_mask
 from data.datasets.segmentation.pascal import NAMES, Pascal, PascalOptions
-from data.datasets.shapes import ADE20K_GROUNDS, CLASSES, generate
+from data.datasets.shapes import ADE20K_GROUND, CLASSES, generate
 from data.images import ImageError
 from data.kinds import TRANSFORMS
 from data.loader import Loader, Source
@@ -311,7 +311,7 @@ def test_ade20k(ade):
     assert 0 in mask
     classes = train.labels.classes(mask)
     assert np.array_equal(classes, mask - np.uint8(1))  # 0 becomes 255
-    assert classes[mask > 0].max() < len(CLASSES) + len(ADE20K_GROUNDS)
+    assert classes[mask > 0].max() < ADE20K_GROUND
     file.unlink()
     with pytest.raises(UserError, match="1 of 4 masks are missing"):
         ADE20K(NoOptions(), root=str(ade), split="train")

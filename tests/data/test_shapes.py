@@ -126,7 +126,7 @@ def test_simple_classifiers_stay_under_half(features, model, pictures, held_out)
 
 
 def test_scene_objects_take_8_to_60_percent_of_the_side(scenes):
-    sides = [item.side / min(s.ground.shape) for s in scenes for item in s.items]
+    sides = [item.side / min(s.image.shape[:2]) for s in scenes for item in s.items]
     assert min(sides) >= 0.08
     assert max(sides) <= 0.6
     for item in (item for drawn in scenes for item in drawn.items if not item.crowd):

@@ -4,13 +4,13 @@ Every image is a pure function of (seed, split, index). The difficulty is fixed:
 apart by form alone, and tests hold simple classifiers under 50 %.
 """
 
-from data.datasets.shapes.layouts import ADE20K_GROUNDS, COCO_IDS, LAYOUTS, generate
+from data.datasets.shapes.layouts import ADE20K_GROUND, COCO_IDS, LAYOUTS, generate
 from data.datasets.shapes.outlines import CLASSES
 from data.datasets.shapes.pictures import Picture, classification_image
 from data.datasets.shapes.scenes import Item, Scene, Style, scene
 
 __all__ = [
-    "ADE20K_GROUNDS",
+    "ADE20K_GROUND",
     "CLASSES",
     "COCO_IDS",
     "LAYOUTS",

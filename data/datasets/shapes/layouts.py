@@ -24,12 +24,11 @@ from data.datasets.shapes.scenes import SCENE_SIZE, Item, Scene, Style, scene
 COCO_IDS: tuple[int, ...] = (1, 3, 4, 7, 8, 13, 21, 44)
 """Category ids of `CLASSES` in the coco layout: with gaps, as COCO's are."""
 
-ADE20K_GROUNDS: tuple[str, ...] = ("warm", "cool")
-"""Classes of the ade20k layout behind `CLASSES`: every pixel there has a class."""
+ADE20K_GROUND = len(CLASSES) + 1
+"""Value of the ground in masks of the ade20k layout, where every pixel has a class."""
 
 _COCO = Style(crowds=True, empties=True, objects=(3, 10))
-_VOC = Style(crowds=False, empties=False)
-_ADE20K = Style(crowds=False, empties=False, tinted=True)
+_LABELLED = Style(crowds=False, empties=False)
 _LEAST_SIZE = 48  # pixels: the forms are unreadable in smaller images
 
 
@@ -161,7 +160,7 @@ def _coco_head() -> dict[str, Any]:
 
 
 def _coco_image(image_id: int, name: str, drawn: Scene) -> dict[str, Any]:
-    height, width = drawn.ground.shape
+    height, width = drawn.image.shape[:2]
     return {"id": image_id, "file_name": name, "height": height, "width": width, "license": 1}
 
 
@@ -180,9 +179,9 @@ def _coco_annotation(number: int, image_id: int, item: Item) -> dict[str, Any]:
     }
 
 
-def _label_map(drawn: Scene, ground: npt.NDArray[np.uint8], ignored: int) -> npt.NDArray[np.uint8]:
+def _label_map(drawn: Scene, ground: int, ignored: int) -> npt.NDArray[np.uint8]:
     """Labels uint8 [H, W]: `ground`, the classes from 1 on it, and borders that do not count."""
-    labels = ground.copy()
+    labels = np.full(drawn.image.shape[:2], ground, np.uint8)
     for item in drawn.items:
         labels[item.visible] = item.label + 1
     for item in drawn.items:
@@ -207,9 +206,9 @@ def _write_voc(order: _Order) -> None:
     for place, (split, count) in enumerate(order.counts.items()):
         names = [f"{2007 + place}_{index:06d}" for index in range(count)]
         for index, name in enumerate(names):
-            drawn = scene(order.seed, split, index, _VOC, order.size)
+            drawn = scene(order.seed, split, index, _LABELLED, order.size)
             order.write_jpeg(images / f"{name}.jpg", drawn.image)
-            label_map = _label_map(drawn, np.zeros_like(drawn.ground), ignored=255)
+            label_map = _label_map(drawn, ground=0, ignored=255)
             (labels / f"{name}.png").write_bytes(png(label_map, palette))
             (grey_labels / f"{name}.png").write_bytes(png(label_map))
         (names_folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
@@ -225,11 +224,11 @@ def _write_ade20k(order: _Order) -> None:
         subset = {"train": "training", "val": "validation"}[split]
         images, labels = _folder(root / "images" / subset), _folder(root / "annotations" / subset)
         for index in range(count):
-            drawn = scene(order.seed, split, index, _ADE20K, order.size)
+            drawn = scene(order.seed, split, index, _LABELLED, order.size)
             name = f"ADE_{split}_{index + 1:08d}"
             order.write_jpeg(images / f"{name}.jpg", drawn.image)
-            ground = drawn.ground + np.uint8(len(CLASSES) + 1)
-            (labels / f"{name}.png").write_bytes(png(_label_map(drawn, ground, ignored=0)))
+            label_map = _label_map(drawn, ground=ADE20K_GROUND, ignored=0)
+            (labels / f"{name}.png").write_bytes(png(label_map))
 
 
 _LAYOUTS: dict[str, tuple[Callable[[_Order], None], int]] = {

@@ -33,14 +33,12 @@ class Style:
     """What a layout has in its scenes.
 
     Crowds and empty scenes come at fixed indices, so that small sets have them too. `objects` is
-    the range of their number, besides crowds and in scenes that are not empty. `tinted`: backgrounds
-    are of two kinds, warm and cool.
+    the range of their number, besides crowds and in scenes that are not empty.
     """
 
     crowds: bool
     empties: bool
     objects: tuple[int, int] = (1, 6)
-    tinted: bool = False
 
 
 class Item(NamedTuple):
@@ -58,12 +56,10 @@ class Item(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """`image` is uint8 [H, W, 3] RGB; `ground` uint8 [H, W] is 1 where the background is cool, 0
-    elsewhere, also behind objects."""
+    """`image` is uint8 [H, W, 3] RGB."""
 
     image: npt.NDArray[np.uint8]
     items: tuple[Item, ...]
-    ground: npt.NDArray[np.uint8]
 
 
 def scene(seed: int, split: str, index: int, style: Style, size: int = SCENE_SIZE) -> Scene:
@@ -100,7 +96,7 @@ class _Stage:
 
     def __init__(self, rng: np.random.Generator, size: tuple[int, int], style: Style):
         self.rng, self.size, self.short = rng, size, min(size)
-        self.ground, self.ground_colours, self.image = _background(rng, size, style)
+        self.ground_colours, self.image = _background(rng, size)
         self.owner = np.full(size, -1, np.int16)  # index of the topmost item
         self.wholes: list[Mask] = []
         self.colours: list[textures.Floats] = []
@@ -117,7 +113,7 @@ class _Stage:
             Item(*facts, whole, self.owner == index)
             for index, (facts, whole) in enumerate(zip(self.facts, self.wholes, strict=True))
         ]
-        return Scene(textures.finish(self.rng, self.image), tuple(items), self.ground)
+        return Scene(textures.finish(self.rng, self.image), tuple(items))
 
     def add_object(self) -> None:
         """Add an object where it hides too little to matter, or none if there is no such place."""
@@ -214,16 +210,16 @@ class _Stage:
 
 
 def _background(
-    rng: np.random.Generator, size: tuple[int, int], style: Style
-) -> tuple[npt.NDArray[np.uint8], list[textures.Floats], textures.Floats]:
+    rng: np.random.Generator, size: tuple[int, int]
+) -> tuple[list[textures.Floats], textures.Floats]:
     """Paint one texture, or two of like brightness that meet at a wavy horizon.
 
-    Returns where it is cool [H, W] (of a tinted style), the colours, and the image [H, W, 3].
+    Returns the colours, and the image [H, W, 3].
     """
     height, width = size
     kinds = rng.permutation(len(textures.KINDS))[:2]
-    tints = [int(tint) for tint in rng.permutation((1, -1))] if style.tinted else [0, 0]
-    upper, lower = (textures.background_colour(rng, tint) for tint in tints)
+    upper = textures.background_colour(rng)
+    lower = textures.background_colour(rng)
     # An object must stand out from both, so both are dark or both are bright.
     lower = np.minimum(lower * float((upper @ textures.LUMA) / (lower @ textures.LUMA)), 255.0)
     colours = [upper, lower]
@@ -238,5 +234,4 @@ def _background(
         depth = np.full(size, -1.0)  # no horizon: the upper texture alone
         colours = [upper]
     share = np.clip(depth + 0.5, 0.0, 1.0).astype(np.float32)[..., None]
-    ground = np.where(depth < 0, tints[0] < 0, tints[1] < 0).astype(np.uint8)
-    return ground, colours, above + share * (below - above)
+    return colours, above + share * (below - above)

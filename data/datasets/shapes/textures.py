@@ -22,7 +22,6 @@ _LUMA_GAP = 110.0  # least difference in brightness between an object and its ba
 _COLOUR_GAP = 90.0  # least distance in RGB between things that overlap
 _MIDDLE = np.full(3, 128.0, np.float32)
 _MIDDLE_GAP = 26.0  # backgrounds are dark or bright by this much, else no object has its gap
-_TINT_GAP = 60.0  # least difference of red and blue in a warm or cool background
 _STRENGTH = (4.0, 12.0)  # change of a channel by a texture
 _GRAIN = 3.0  # standard deviation of the noise of a pixel
 _LIGHT = 0.08  # relative change of brightness from the middle of the image to an edge
@@ -30,15 +29,9 @@ _CANDIDATES = 24  # colours drawn at once
 _ROUNDS = 8  # draws before the best colour so far is taken
 
 
-def background_colour(rng: np.random.Generator, tint: int = 0) -> Floats:
-    """Draw a colour that leaves room for a contrasting one; warm with tint 1, cool with -1."""
-
-    def margin(colours: Floats) -> Floats:
-        room = _luma_distance(colours, _MIDDLE) / _MIDDLE_GAP
-        warmth = (colours[:, 0] - colours[:, 2]) / _TINT_GAP
-        return np.minimum(room, tint * warmth) if tint else room
-
-    return _pick(rng, margin)
+def background_colour(rng: np.random.Generator) -> Floats:
+    """Draw a colour that leaves room for a contrasting one."""
+    return _pick(rng, lambda colours: _luma_distance(colours, _MIDDLE) / _MIDDLE_GAP)
 
 
 def object_colour(
