@@ -34,7 +34,8 @@ class ExpectedOptions(Options):
     images: int | None = Field(
         None,
         ge=1,
-        description="how many evaluated images it is the value of; others are not compared",
+        description="how many evaluated images it is the value of; figures of others are not "
+        "compared, and the batch of others is not changed",
         json_schema_extra=OPERATIONAL,
     )
     weights: str | None = Field(
@@ -56,13 +57,20 @@ class ExpectedOptions(Options):
 
 
 def micro_batches(
-    expected: ExpectedOptions, common: CommonOptions, batch: int, processes: int, samples: int
+    expected: ExpectedOptions,
+    common: CommonOptions,
+    batch: int,
+    processes: int,
+    *,
+    samples: int,
+    validated: int | None,
 ) -> int | None:
     """How many micro-batches of `batch` images make the expected effective batch; None: not asked.
 
-    Of `samples` images in all no step takes more than these. It does not depend on the number of
-    processes, so neither does the training. UserError if `common.batch_policy` refuses a batch that
-    is another one.
+    Of `samples` images in all no step takes more than these; it does not depend on the number of
+    processes, so neither does the training. Other data than those of the expected figure, told by
+    the number of `validated` images, may want another batch: theirs is left as it is. UserError if
+    `common.batch_policy` refuses a batch that is another one.
     """
     asked, policy = expected.effective_batch, common.batch_policy
     mine = batch * common.accum_freq * processes
@@ -74,13 +82,10 @@ def micro_batches(
             f"x {batch} images are {mine}; change dataset.train_batch_size0 or common.accum_freq, or "
             "set common.batch_policy to solve"
         )
-    if policy == "report":
-        log.warning(
-            "effective batch %d, the recipe expects %d: the learning rate may not fit (common."
-            "batch_policy=solve accumulates)",
-            mine,
-            asked,
-        )
+    other_data = validated is not None and expected.images not in (None, validated)
+    if policy == "report" or other_data:
+        why = "these are other data" if other_data else "common.batch_policy is report"
+        log.info("effective batch %d, the recipe expects %d; %s", mine, asked, why)
         return None
     solved = max(1, min(round(asked / batch), samples // batch))
     exact = f", {solved * batch} is the nearest that {samples} images can make"
@@ -93,11 +98,8 @@ def micro_batches(
         "" if solved * batch == asked else exact,
     )
     if processes > solved:
-        log.warning(
-            "%d of %d processes have nothing to do: lower dataset.train_batch_size0",
-            processes - solved,
-            processes,
-        )
+        idle = processes - solved
+        log.warning("%d processes have nothing to do: lower dataset.train_batch_size0", idle)
     return solved
 
 

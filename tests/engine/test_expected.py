@@ -10,6 +10,8 @@ from engine import evaluate, load_recipe, train
 from engine.expected import ExpectedOptions, compared, described, micro_batches
 from engine.settings import CommonOptions
 
+MANY = {"samples": 10**6, "validated": 50000}
+
 
 def test_a_figure_is_compared_within_its_tolerance():
     expected = ExpectedOptions(metric="top1", value=70.0, tolerance=0.5, source="table 1")
@@ -57,26 +59,39 @@ def test_the_figure_and_a_shorter_training_are_told_before_it_starts():
 def test_micro_batches_make_the_effective_batch(effective, batch, accumulated, processes, solved):
     expected = ExpectedOptions(effective_batch=effective)
     assert (
-        micro_batches(expected, CommonOptions(accum_freq=accumulated), batch, processes, 10**6)
+        micro_batches(expected, CommonOptions(accum_freq=accumulated), batch, processes, **MANY)
         == solved
     )
 
 
+def test_other_data_keep_their_batch(caplog):
+    """Told by the images of the validation: the recipe was taken for another data set."""
+    expected = ExpectedOptions(effective_batch=1024, images=50000)
+    theirs = {"samples": 1000, "validated": 33}
+    with caplog.at_level(logging.INFO):
+        assert micro_batches(expected, CommonOptions(), 32, 1, **theirs) is None
+    assert "effective batch 32, the recipe expects 1024; these are other data" in caplog.text
+    assert micro_batches(expected, CommonOptions(), 32, 1, **MANY) == 32
+    without = {"samples": 10**6, "validated": None}
+    assert micro_batches(expected, CommonOptions(), 32, 1, **without) == 32
+
+
 def test_no_step_is_larger_than_the_data(caplog):
+    few = {"samples": 30, "validated": None}
     with caplog.at_level(logging.INFO):
         expected = ExpectedOptions(effective_batch=1024)
-        assert micro_batches(expected, CommonOptions(), 8, 1, 30) == 3
-        assert micro_batches(expected, CommonOptions(), 64, 1, 30) == 1
+        assert micro_batches(expected, CommonOptions(), 8, 1, **few) == 3
+        assert micro_batches(expected, CommonOptions(), 64, 1, **few) == 1
     assert "24 is the nearest that 30 images can make" in caplog.text
 
 
 def test_another_batch_may_be_told_or_refused(caplog):
     expected = ExpectedOptions(effective_batch=64)
-    with caplog.at_level(logging.WARNING):
-        assert micro_batches(expected, CommonOptions(batch_policy="report"), 8, 2, 100) is None
+    with caplog.at_level(logging.INFO):
+        assert micro_batches(expected, CommonOptions(batch_policy="report"), 8, 2, **MANY) is None
     assert "effective batch 16, the recipe expects 64" in caplog.text
     with pytest.raises(UserError, match=r"^expected\.effective_batch: 64, but 2 process"):
-        micro_batches(expected, CommonOptions(batch_policy="refuse"), 8, 2, 100)
+        micro_batches(expected, CommonOptions(batch_policy="refuse"), 8, 2, **MANY)
 
 
 def test_a_run_takes_as_many_steps_as_its_effective_batch_makes(tiny_recipe, caplog):
