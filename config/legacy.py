@@ -5,10 +5,10 @@ Each use is printed. A text in place of new keys says why the old one is ignored
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from config.scalars import read_scalar
-from config.source import Scalar, Value, flatten, put
+from config.source import Scalar, Value, flatten, put, text_of
 
 _NO_EFFECT = "it has no effect in any release"
 _TORCHRUN = "torchrun starts the processes and sets it"
@@ -75,7 +75,8 @@ OLD_KEYS: dict[str, tuple[str, ...] | str] = {
 
 
 def _opposite(text: str) -> str | None:
-    return {"true": "false", "false": "true"}.get(text.lower())
+    switch = read_scalar(Scalar(text), bool)
+    return None if switch is None else str(not switch).lower()
 
 
 def _one_more(text: str) -> str | None:
@@ -128,12 +129,13 @@ def translate(tree: Value) -> list[str]:
     flat = flatten(tree)
     taken = {key: key for key in flat}  # key of today -> the key that it is read from
     for key, value in flat.items():
-        if new := OLD_VALUES.get((key.removeprefix(TEACHER), _text(value))):
+        if new := OLD_VALUES.get((key.removeprefix(TEACHER), text_of(value))):
             put(tree.data, key, Value(Scalar(new, plain=False), value.place), "", None)
-            notes.append(f"{value.place}: old value {key}={_text(value)} read as {new}")
+            notes.append(f"{value.place}: old value {key}={text_of(value)} read as {new}")
             del taken[key]
-    for key, value in flat.items():
-        if key in CONVERTED:
+    unused = _of_other_samplers(flat)
+    for key, value in sorted(flat.items(), key=lambda item: item[0] in unused):
+        if key.removeprefix(TEACHER) in CONVERTED:
             notes += _convert(key, value, tree.data, taken)
         elif old_key(key) is not None:
             _remove(tree.data, key.split("."))
@@ -141,18 +143,20 @@ def translate(tree: Value) -> list[str]:
     return notes
 
 
-def _text(value: Value) -> str:
-    """A scalar as it was written; true and false as YAML writes them."""
-    if isinstance(value.data, Scalar):
-        return value.data.text
-    return str(value.data).lower() if isinstance(value.data, bool | float | int) else ""
+def _of_other_samplers(flat: Mapping[str, Value]) -> set[str]:
+    """Repeats of samplers that the recipe does not use: they count after those of its own."""
+    name = text_of(flat["sampler.name"]) if "sampler.name" in flat else "batch_sampler"
+    used = {"batch_sampler": "bs", "variable_batch_sampler": "vbs"}.get(name)
+    return {f"sampler.{key}.num_repeats" for key in ("bs", "vbs") if key != used}
 
 
 def _convert(
     key: str, value: Value, tree: dict[str, Value], taken: dict[str, str]
 ) -> Iterator[str]:
-    new_key, converted, words = CONVERTED[key]
-    text = converted(_text(value))
+    own = key.removeprefix(TEACHER)
+    new_key, converted, words = CONVERTED[own]
+    new_key = key.removesuffix(own) + new_key
+    text = converted(text_of(value))
     if text is None:  # the reader says that there is no such key
         return
     _remove(tree, key.split("."))

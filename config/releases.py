@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from config.errors import Problem
-from config.source import Scalar, Value, flatten, put
+from config.source import COMMAND_LINE, Scalar, Value, flatten, put, text_of
 
 KEY, AUTO = "common.release", "auto"
 MAIN, V03, V02, V01 = "main", "v0.3", "v0.2", "v0.1"
@@ -92,6 +92,7 @@ DEFAULTS = (
     _Default("model.detection.ssd.conf_threshold", "0.05", "model.detection.name=ssd", _FIRST),
     _Default("model.detection.ssd.nms_iou_threshold", "0.3", "model.detection.name=ssd", _FIRST),
     _Default("sampler.vbs.at_least_base_batch", "true", "sampler.vbs.", _FIRST),
+    _Default("sampler.vbs.max_scale_inc_factor", "1.25", "sampler.vbs.scale_inc=true", _FIRST),
     *(
         _Default(f"image_augmentation.{name}.{key}", value, f"image_augmentation.{name}.", _SECOND)
         for name in ("mixup", "cutmix")
@@ -108,13 +109,13 @@ def apply_release(tree: Value, problems: list[Problem]) -> list[str]:
     """
     flat = flatten(tree)
     given = flat.get(KEY)
-    asked = _text(given) if given is not None else AUTO
+    asked = text_of(given) if given is not None else AUTO
     release, words, place = (asked, asked, "") if asked != AUTO else _detect(flat, problems)
     if release == MAIN:
         return []
     if place:  # what is written out later with all its keys says the release itself
         put(tree.data, KEY, Value(Scalar(release), place), "", None)
-    pairs = [f"{key}={_text(value)}" for key, value in flat.items()]
+    pairs = [f"{key}={text_of(value)}" for key, value in flat.items()]
     added = 0
     for row in DEFAULTS:
         beside = any(pair.startswith(row.beside) for pair in pairs)
@@ -148,15 +149,15 @@ def _detect(flat: dict[str, Value], problems: list[Problem]) -> tuple[str, str, 
 def _found(
     flat: dict[str, Value], markers: dict[str, frozenset[str]]
 ) -> Iterator[tuple[str, Value, frozenset[str]]]:
-    """The markers that a recipe has, in its order: each with its value and the releases that know it."""
-    for key, value in flat.items():
-        for marker in (key, f"{key}={_text(value)}"):
+    """The markers that a recipe has, in its order: each with its value and the releases that know it.
+
+    What is given on the command line is not what the recipe was written with.
+    """
+    written = ((key, value) for key, value in flat.items() if value.place != COMMAND_LINE)
+    for key, value in written:
+        for marker in (key, f"{key}={text_of(value)}"):
             if marker in markers:
                 yield marker, value, markers[marker]
-
-
-def _text(value: Value) -> str:
-    return value.data.text if isinstance(value.data, Scalar) else ""
 
 
 def _contradiction(

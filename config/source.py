@@ -155,6 +155,13 @@ def _line(name: str, node: yaml.Node) -> str:
     return f"{name}:{node.start_mark.line + 1}"
 
 
+def text_of(value: Value) -> str:
+    """A scalar as it was written, true and false as YAML writes them; "" for anything else."""
+    if isinstance(value.data, Scalar):
+        return value.data.text
+    return str(value.data).lower() if isinstance(value.data, bool | float | int) else ""
+
+
 def normal_key(key: str) -> str:
     """The official spelling of a key: dashes equal underscores."""
     return key.strip().replace("-", "_")

@@ -1,7 +1,8 @@
-"""Decoding image files, strictly: a damaged file is an error that names it, never grey pixels."""
+"""Finding image files, and decoding them strictly: a damaged one is an error that names it, never grey."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,24 @@ _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 class ImageError(UserError):
     """An image file that cannot be read; the message names the file and the reason."""
+
+
+def files_below(folder: Path, endings: tuple[str, ...] = EXTENSIONS) -> list[str]:
+    """Files with one of these endings in a folder and below, relative to it, sorted.
+
+    Hidden ones are left out, and all in hidden folders: copies of editors, and what macOS writes
+    beside a file.
+    """
+    found = []
+    for base, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        below = os.path.relpath(base, folder)
+        found += [
+            os.path.normpath(os.path.join(below, name))
+            for name in sorted(names)
+            if name.lower().endswith(endings) and not name.startswith(".")
+        ]
+    return found
 
 
 def read_image(path: Path | str) -> npt.NDArray[np.uint8]:

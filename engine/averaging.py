@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from torch import Tensor
 
 from cvnets.weights.files import read_checkpoint
+from engine.checkpoint import write_atomically
 
 Kept = list[dict[str, Any]]  # the manifest: file, score and epoch of each, the oldest first
 
@@ -26,13 +28,33 @@ def keep_best(kept: Kept, stem: str, score: float, epoch: int, most: int) -> tup
     return name, [kept.pop(0)["file"] for _ in range(len(kept) - most)]
 
 
-def average_of(folder: Path, kept: Sequence[Mapping[str, Any]]) -> dict[str, Tensor] | None:
-    """The mean of the kept weights in the run folder; None of fewer than two.
+def carry_over(names: Iterable[str], source: Path, folder: Path) -> list[str]:
+    """Copy files from another run's folder into this one; the names of those that are not there."""
+    missing = []
+    for name in names:
+        if (source / name).is_file():
+            _copy(source / name, folder / name)
+        else:
+            missing.append(name)
+    return missing
 
-    Files that are not there any more (another folder was resumed from, say) are left out.
-    """
+
+def _copy(source: Path, target: Path) -> None:
+    def write(file: IO[bytes]) -> None:
+        with open(source, "rb") as original:
+            shutil.copyfileobj(original, file)
+
+    write_atomically(target, write)
+
+
+def present(folder: Path, kept: Kept) -> Kept:
+    """The entries whose files are in the run folder: somebody may have deleted some."""
+    return [entry for entry in kept if (folder / entry["file"]).is_file()]
+
+
+def average_of(folder: Path, kept: Sequence[Mapping[str, Any]]) -> dict[str, Tensor] | None:
+    """The mean of these weights in the run folder; None of fewer than two."""
     paths = [folder / entry["file"] for entry in kept]
-    paths = [path for path in paths if path.is_file()]
     return average(read_checkpoint(path) for path in paths) if len(paths) > 1 else None
 
 

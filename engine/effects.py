@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from config.options import Options
 from config.releases import RELEASE_DEFAULT
 from cvnets.kinds import CLASSIFIERS
 from engine.reading import task_name
 from engine.recipe import Recipe
 from loss_fn.section import COMPOSITE, DISTILLATION, RANGE_AUGMENT
+from optim.scheduler.plan import UNLIMITED
 
 ANNEALING = "adjust_bn_momentum"
 OF_TRAINING = {
@@ -132,6 +134,12 @@ def _of_distillation(recipe: Recipe) -> Iterator[Row]:
         learns = key.startswith("teacher.") and key.removeprefix("teacher.model.") in OF_TRAINING
         yield key, learns, "a teacher does not learn"
     for number, term in enumerate(section.composite_loss):
+        prefix = f"loss.composite_loss[{number}]."
+        for key in recipe.origins:
+            kind, dot, _ = key.removeprefix(prefix).partition(".")
+            if key.startswith(prefix) and dot:
+                reason = f"{prefix}loss_category is {term.loss_category}"
+                yield key, kind != term.loss_category, reason
         left_out = term.loss_category == RANGE_AUGMENT
         yield f"loss.composite_loss[{number}]", left_out, "RangeAugment is not built"
     idle = section.category != COMPOSITE
@@ -197,8 +205,40 @@ def _of_the_data(recipe: Recipe) -> Iterator[Row]:
             yield key, named, "all samplers of the chain draw from the data of the one task"
 
 
+def _beginnings(recipe: Recipe) -> Iterator[tuple[str, int]]:
+    """What begins in some epoch, counted from 0: its key, and the first such epoch."""
+    yield "common.accum_after_epoch", recipe.common.accum_after_epoch
+    yield "ema.copy_at_epoch", recipe.ema.copy_at_epoch
+    for key, marks in (
+        ("scheduler.multi_step.milestones", _listed(recipe.scheduler, "multi_step", "milestones")),
+        ("scheduler.cyclic.steps", _listed(recipe.scheduler, "cyclic", "steps")),
+        ("sampler.vbs.ep_intervals", _listed(recipe.sampler, "vbs", "ep_intervals")),
+    ):
+        if marks:
+            yield key, min(marks)
+
+
+def _listed(section: Options, part: str, key: str) -> tuple[int, ...]:
+    """A list of epochs in a sub-section; empty if nothing is there."""
+    return tuple(getattr(getattr(section, part, None), key, None) or ())
+
+
 def _of_training(recipe: Recipe) -> Iterator[Row]:
     augment, sampler = recipe.image_augmentation, recipe.sampler
+    solved = recipe.expected.effective_batch is not None and recipe.common.batch_policy == "solve"
+    for key in ("accum_freq", "accum_after_epoch"):
+        yield f"common.{key}", solved, "common.batch_policy is solve"
+    epochs = (
+        UNLIMITED if recipe.scheduler.is_iteration_based else recipe.scheduler.plan().max_epochs
+    )
+    for key, first in _beginnings(recipe):
+        yield key, first >= epochs, f"the run has {epochs} epochs"
+    cyclic = getattr(recipe.scheduler, "cyclic", None)
+    if cyclic is not None:
+        behind = (cyclic.total_cycles - 1) * cyclic.epochs_per_cycle
+        for key in ("last_cycle_type", "last_cycle_end_lr"):
+            reason = f"the last cycle starts behind epoch {behind}, and the run has {epochs} epochs"
+            yield f"scheduler.cyclic.{key}", behind >= epochs, reason
     counted = "is_iteration_based counts max_iterations instead"
     yield "scheduler.max_epochs", recipe.scheduler.is_iteration_based, counted
     vbs = getattr(sampler, "vbs", None)

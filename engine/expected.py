@@ -34,8 +34,7 @@ class ExpectedOptions(Options):
     images: int | None = Field(
         None,
         ge=1,
-        description="how many evaluated images it is the value of; figures of others are not "
-        "compared, and the batch of others is not changed",
+        description="how many evaluated images it is the value of; others are not compared",
         json_schema_extra=OPERATIONAL,
     )
     weights: str | None = Field(
@@ -57,45 +56,46 @@ class ExpectedOptions(Options):
 
 
 def micro_batches(
-    expected: ExpectedOptions,
-    common: CommonOptions,
-    batch: int,
-    processes: int,
-    *,
-    samples: int,
-    validated: int | None,
+    expected: ExpectedOptions, common: CommonOptions, batch: int, processes: int, samples: int
 ) -> int | None:
-    """How many micro-batches of `batch` images make the expected effective batch; None: not asked.
+    """How many micro-batches of `batch` images a step has by `common.batch_policy`; None: as usual.
 
-    Of `samples` images in all no step takes more than these; it does not depend on the number of
-    processes, so neither does the training. Other data than those of the expected figure, told by
-    the number of `validated` images, may want another batch: theirs is left as it is. UserError if
-    `common.batch_policy` refuses a batch that is another one.
+    Solved, it is a function of the recipe and the number of `samples` alone, so it is the same in a
+    resumed run and for any number of processes. UserError if the policy refuses another batch.
     """
     asked, policy = expected.effective_batch, common.batch_policy
     mine = batch * common.accum_freq * processes
-    if asked is None or asked == mine:
+    if asked is None:
         return None
-    if policy == "refuse":
+    if policy == "solve":
+        return _solved(asked, batch, processes, samples)
+    text = (
+        f"the recipe expects an effective batch of {asked}, but {processes} process(es) x "
+        f"{common.accum_freq} x {batch} images are {mine}"
+    )
+    if asked != mine and policy == "refuse":
         raise UserError(
-            f"expected.effective_batch: {asked}, but {processes} process(es) x {common.accum_freq} "
-            f"x {batch} images are {mine}; change dataset.train_batch_size0 or common.accum_freq, or "
-            "set common.batch_policy to solve"
+            f"expected.effective_batch: {text}; change dataset.train_batch_size0 or common.accum_freq, "
+            "or set common.batch_policy to solve"
         )
-    other_data = validated is not None and expected.images not in (None, validated)
-    if policy == "report" or other_data:
-        why = "these are other data" if other_data else "common.batch_policy is report"
-        log.info("effective batch %d, the recipe expects %d; %s", mine, asked, why)
-        return None
+    if asked != mine:
+        log.warning(
+            "%s: the learning rate may not fit; common.batch_policy=solve makes that batch", text
+        )
+    return None
+
+
+def _solved(asked: int, batch: int, processes: int, samples: int) -> int:
+    """The micro-batches that come nearest to `asked` images, of which there are `samples`."""
     solved = max(1, min(round(asked / batch), samples // batch))
-    exact = f", {solved * batch} is the nearest that {samples} images can make"
+    nearest = f", {solved * batch} is the nearest that {samples} images can make"
     log.info(
         "effective batch %d: %d micro-batches of %d images per step, on %d process(es)%s",
         asked,
         solved,
         batch,
         processes,
-        "" if solved * batch == asked else exact,
+        "" if solved * batch == asked else nearest,
     )
     if processes > solved:
         idle = processes - solved
@@ -103,9 +103,12 @@ def micro_batches(
     return solved
 
 
-def described(expected: ExpectedOptions, epochs: int) -> list[str]:
-    """What a training should reach, in a line, and that it is shorter or longer than published."""
-    if expected.value is None:
+def described(expected: ExpectedOptions, epochs: int, images: int | None) -> list[str]:
+    """What a training should reach, in a line, and that it is shorter or longer than published.
+
+    Nothing for other data than those of the figure: `images` are those of the validation, if any.
+    """
+    if expected.value is None or _other(expected, images):
         return []
     size = expected.input_size
     shown = size if isinstance(size, int | None) else "x".join(map(str, size))
@@ -133,7 +136,7 @@ def compared(
     measured = metrics[name]
     found = {"metric": name, "measured": measured, "expected": value}
     found |= {"tolerance": expected.tolerance, "source": expected.source}
-    if images is not None and expected.images not in (None, images):
+    if _other(expected, images):
         text = f"not compared: {images} images, the expected figure is of {expected.images}"
         return found | {
             "reached": None,
@@ -149,3 +152,8 @@ def compared(
         "reached": reached,
         "text": f"{name} {measured:.4g}, expected {value:g}: {text}, {verdict}",
     }
+
+
+def _other(expected: ExpectedOptions, images: int | None) -> bool:
+    """Whether so many evaluated images are not those of the figure."""
+    return images is not None and expected.images not in (None, images)

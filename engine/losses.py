@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 
 from torch import nn
 
@@ -16,23 +17,23 @@ from loss_fn.section import COMPOSITE, DISTILLATION, RANGE_AUGMENT, LossesSectio
 def build_loss(task: Task) -> nn.Module:
     """`loss(images, outputs, targets) -> LossOutput` as `loss.category` says."""
     section = task.recipe.loss
-    if section.category == COMPOSITE:
-        return CompositeLoss(
-            [
-                (name, term.loss_weight, _single(task, term, term.loss_category))
-                for name, term in _named(section.composite_loss)
-            ]
-        )
-    return _single(task, section, section.category or task.kind)
 
+    @cache
+    def teacher() -> nn.Module:  # one for all terms
+        return build_teacher(task)
 
-def _single(task: Task, section: LossesSection, category: str) -> nn.Module:
-    if category == DISTILLATION:
-        loss: nn.Module = DISTILLATION_LOSSES.build(
-            section.distillation, teacher=build_teacher(task)
-        )
+    def single(section: LossesSection, category: str) -> nn.Module:
+        if category != DISTILLATION:
+            return task.build_loss(section)
+        loss: nn.Module = DISTILLATION_LOSSES.build(section.distillation, teacher=teacher())
         return loss
-    return task.build_loss(section)
+
+    if section.category != COMPOSITE:
+        return single(section, section.category or task.kind)
+    terms = _named(section.composite_loss)
+    return CompositeLoss(
+        [(name, term.loss_weight, single(term, term.loss_category)) for name, term in terms]
+    )
 
 
 def _named(terms: tuple[TermSection, ...]) -> list[tuple[str, TermSection]]:

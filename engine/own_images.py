@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from config.errors import UserError
 from data.datasets.classification.image_folder import ImageFolderOptions
-from data.datasets.classification.label_table import columns
+from data.datasets.classification.label_table import KEY, columns
 from data.images import EXTENSIONS
 
 TRAINING = ("train", "training")
@@ -28,42 +28,60 @@ class Layout(NamedTuple):
 def layout_of(folder: Path, asked: ImageFolderOptions) -> Layout:
     """How to read the images of `folder`. `asked`: what the user says of a CSV file and its columns.
 
-    In this order: class folders in train/ and val/, a CSV file, a folder per class. UserError if it
-    is none of these.
+    In this order: class folders in train/ and val/, two folders of classes, a CSV file in which a
+    row is an image. A table counts first if it, or a column of it, is asked for, and not at all if
+    `labels` is given as null. UserError if the folder is none of these.
     """
     choice = (asked.file_column, asked.label_column)
     labels = asked.labels
-    if labels is None and (splits := _splits(folder)):
+    if labels is None and (splits := _splits(folder, asked)):
         return splits
-    if labels is None and (table := _table(folder, choice)):
-        labels = str(table)
+    unread: list[str] = []
+    if "labels" not in asked.model_fields_set:
+        if _has_classes(folder) and choice == (None, None):
+            unread = _unread_tables(folder)
+        elif table := _table(folder, choice):
+            labels = str(table)
     if labels is not None:
         file, label = columns(labels, *choice)
         line = f"classes: column {label!r} of {labels}, for the files in column {file!r}"
         return _one_folder(folder, {"labels": labels}, line)
     if training := _child(folder, TRAINING):
         line = f"classes: the folders in {training}; there is no folder to validate with"
-        return _one_folder(training, {}, line)
+        return _one_folder(training, {}, line, *unread)
     if len(_class_folders(folder)) < 2:
         raise UserError(_no_classes(folder))
-    return _one_folder(folder, {}, f"classes: the folders in {folder}")
+    return _one_folder(folder, {}, f"classes: the folders in {folder}", *unread)
 
 
-def _one_folder(folder: Path, options: dict[str, str], line: str) -> Layout:
+def _one_folder(folder: Path, options: dict[str, str], *lines: str) -> Layout:
     root = str(folder)
     section = {"image_folder": options} if options else {}
-    return Layout({"name": "image_folder", "root_train": root, "root_val": root} | section, [line])
+    roots = {"root_train": root, "root_val": root}
+    return Layout({"name": "image_folder"} | roots | section, [*lines])
 
 
-def _splits(folder: Path) -> Layout | None:
+def _splits(folder: Path, asked: ImageFolderOptions) -> Layout | None:
     train, val = _child(folder, TRAINING), _child(folder, VALIDATION)
     if train is None or val is None:
         return None
-    tables = [path.name for path in _tables(folder)]
-    unread = [f"not read: {', '.join(tables)} (--labels FILE reads one)"] if tables else []
-    roots = {"root_train": str(train), "root_val": str(val)}
-    line = f"classes and split: the folders in {train} and {val}"
-    return Layout({"name": "imagenet"} | roots, [line, *unread])
+    lines = [f"classes and split: the folders in {train} and {val}", *_unread_tables(folder)]
+    if keys := asked.model_fields_set - {"labels"}:
+        names = ", ".join(f"{KEY}.{key}" for key in sorted(keys))
+        lines.append(f"not read: {names} (the folders are the classes and the split)")
+    return Layout({"name": "imagenet", "root_train": str(train), "root_val": str(val)}, lines)
+
+
+def _unread_tables(folder: Path) -> list[str]:
+    """The line on the tables of a folder whose classes are folders, if it has any."""
+    tables = ", ".join(path.name for path in _tables(folder))
+    return [f"not read: {tables} (--labels FILE reads one)"] if tables else []
+
+
+def _has_classes(folder: Path) -> bool:
+    """Whether folders can be the classes: train/ and test/ of loose images, for a table, are none."""
+    inside = _class_folders(_child(folder, TRAINING) or folder)
+    return sum(path.name.casefold() not in TRAINING + VALIDATION for path in inside) > 1
 
 
 def _child(folder: Path, names: tuple[str, ...]) -> Path | None:
@@ -85,7 +103,7 @@ def _table(folder: Path, choice: tuple[str | None, str | None]) -> Path | None:
     if len(found) > 1:
         names = " and ".join(map(str, found[:2]))
         raise UserError(f"{folder}: {names} both name files and labels; choose one with --labels")
-    if not found and mistakes and len(_class_folders(folder)) < 2:
+    if not found and mistakes:
         raise mistakes[0]
     return found[0] if found else None
 

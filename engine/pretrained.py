@@ -52,8 +52,16 @@ def recipe_of(checkpoint: str | Path, overrides: Iterable[str]) -> tuple[Recipe,
         )
     mapping, place = metadata["recipe"] | WHOLE, f"the recipe in {checkpoint}"
     recipe = load_recipe(mapping, overrides, plugins=False, place=place)
+    if recipe.loss.needs_teacher and "loss.category" not in _keys(overrides):
+        mapping["loss.category"] = None  # the teacher need not be here
+        log.info("%s: its training had a teacher; the loss here is the task's own", checkpoint)
     mapping[pretrained_key(recipe)] = str(checkpoint)
     return load_recipe(mapping, overrides, plugins=False, place=place), metadata
+
+
+def _keys(words: Iterable[str]) -> set[str]:
+    """The keys of `a.b=value` words."""
+    return {word.partition("=")[0].removeprefix("--") for word in words}
 
 
 def pretrained_key(recipe: Recipe) -> str:

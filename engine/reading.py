@@ -33,6 +33,7 @@ from loss_fn.section import COMPOSITE, DISTILLATION, RANGE_AUGMENT
 from optim.kinds import SCHEDULES
 
 TEACHER_WEIGHTS = "teacher.model.classification.pretrained"
+FEW = 12  # parts of a metric that a message lists
 
 
 def load_recipe(
@@ -232,8 +233,12 @@ def _unfit_metrics(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
             key = "stats.val" if name in recipe.stats.val else "stats.train"
             text = f"{name} measures {measured}, but the task is {task}; take it out"
             found.append(((key,), text))
+        if name in recipe.stats.train and getattr(metric, "keeps_scores", False):
+            text = f"{name} keeps all scores, and so would every saved state; put it in stats.val"
+            found.append((("stats.train",), text))
         if name == chosen and parts and part not in parts:
             text = f"{name} has no part {part!r}; choose one of "
+            parts = parts if len(parts) <= FEW else near(part, parts) or (*parts[:FEW], "...")
             text += ", ".join(f"{name}.{each}" if each else name for each in parts)
             found.append((("stats.checkpoint_metric",), text))
     return found

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from config.errors import UserError
 from cvnets.weights.files import METADATA
-from engine.averaging import average_of, keep_best
+from engine.averaging import Kept, average_of, carry_over, keep_best, present
 from engine.checkpoint import save_state, save_weights, write_json, write_weights
-from engine.distributed import World, barrier
+from engine.distributed import World, barrier, gather
 from engine.evaluator import Evaluation, Evaluator
 from engine.observers.observer import EvaluationRecord, Observers
 from engine.settings import CommonOptions, StatsOptions
@@ -31,7 +31,11 @@ COPIED, AVERAGE = "Val_Copied", "_Average"
 
 @dataclass
 class Results:
-    """Evaluates after each epoch, on all ranks; rank 0 writes the files."""
+    """Evaluates after each epoch, on all ranks; rank 0 writes the files.
+
+    Of a run that goes on from the state of another folder it first copies the best weights of
+    that, which may stay the best.
+    """
 
     folder: Path
     state: TrainState
@@ -46,6 +50,25 @@ class Results:
 
     def __post_init__(self) -> None:
         self._saved_at = time.monotonic()
+        if self.state.origin is not None:
+            self._carry_over(self.state.origin)
+
+    def _carry_over(self, source: Path) -> None:
+        """Copy what the state says is best and kept; it forgets what is not there, on all ranks."""
+        state, missing = self.state, []
+        if self.world.is_main and source.resolve() != self.folder.resolve():
+            names = [f"{FILES[which]}_best.pt" for which in state.best]
+            names += [entry["file"] for kept in state.kept.values() for entry in kept]
+            missing = carry_over(names, source, self.folder)
+        missing = gather(missing, self.world)[0]
+        if not missing:
+            return
+        log.warning("not in %s, and forgotten: %s", source, ", ".join(missing))
+        for which, kept in state.kept.items():
+            state.kept[which] = [entry for entry in kept if entry["file"] not in missing]
+        for which, stem in FILES.items():
+            if f"{stem}_best.pt" in missing:
+                del state.best[which], state.best_metrics[which]
 
     def save_is_due(self, iteration: int) -> bool:
         """Whether the recipe asks for a save after this step; the same on all ranks."""
@@ -98,6 +121,7 @@ class Results:
         evaluation = self.evaluator.evaluate(self.state.model) if self.evaluator else None
         if evaluation is not None:
             self._tell(COPIED, evaluation)
+            self.state.last |= {f"val.{k}": v for k, v in evaluation.metrics.items()}
         if self.world.is_main:
             metadata = self._about(evaluation)
             save_weights(self.folder / f"{FILES['model']}_last.pt", self.state.model, metadata)
@@ -106,7 +130,8 @@ class Results:
         """Evaluate the averages of the best checkpoints; on all ranks."""
         barrier(self.world)  # rank 0 may still write what the others read
         for which, model in self.state.models().items():
-            weights = average_of(self.folder, self.state.kept.get(which, []))
+            kept = present(self.folder, self.state.kept.get(which, []))
+            weights = average_of(self.folder, kept)
             if weights is None or self.evaluator is None:
                 continue
             averaged = copy.deepcopy(model)
@@ -116,7 +141,7 @@ class Results:
             stage = STAGES[which] + AVERAGE
             self._tell(stage, evaluation, which=which, epoch=self.state.epoch - 1)
             if self.world.is_main:
-                self._save_average(which, averaged.state_dict(), evaluation)
+                self._save_average(which, averaged.state_dict(), kept, evaluation)
 
     def _judge(self, which: str, evaluation: Evaluation) -> bool:
         """Whether this is the best so far (ties count, as officially); keeps its metrics."""
@@ -159,14 +184,19 @@ class Results:
             save_weights(self.folder / name, model, self._about(evaluation))
         for name in surplus:
             (self.folder / name).unlink(missing_ok=True)
-        weights = average_of(self.folder, kept) if keeps else None
+        there = present(self.folder, kept) if keeps else []
+        weights = average_of(self.folder, there)
         if weights is not None:
-            self._save_average(which, weights)
+            self._save_average(which, weights, there)
 
     def _save_average(
-        self, which: str, weights: dict[str, Tensor], evaluation: Evaluation | None = None
+        self,
+        which: str,
+        weights: dict[str, Tensor],
+        kept: Kept,
+        evaluation: Evaluation | None = None,
     ) -> None:
-        kept = self.state.kept[which]
+        """Write the mean of the `kept` weights."""
         metadata = self._about(evaluation) | {"averaged": kept, "epoch": kept[-1]["epoch"]}
         write_weights(self.folder / f"{FILES[which]}_avg.pt", weights, metadata)
 

@@ -41,7 +41,7 @@ def state_to_resume(recipe: Recipe) -> Path | None:
     state = Path(given) if given and not own else folder / STATE
     if given and not own and not state.is_file():
         raise UserError(f"common.resume: no file {state}; give a {STATE}, or leave the key out")
-    used = (folder / CONFIG).exists()
+    used = _holds_a_run(folder)
     if used and not recipe.common.auto_resume and (not given or state.parent != folder):
         raise UserError(
             f"{folder} holds a run already; continue it with common.auto_resume=true, "
@@ -52,6 +52,13 @@ def state_to_resume(recipe: Recipe) -> Path | None:
     if recipe.common.resume_changes == "refuse" and (state.parent / CONFIG).is_file():
         _refuse_changes(recipe, state.parent / CONFIG)
     return state
+
+
+def _holds_a_run(folder: Path) -> bool:
+    """Whether a run in the folder came as far as to leave anything: a step, a state."""
+    steps = folder / "metrics.jsonl"
+    begun = (folder / STATE).exists() or (steps.exists() and steps.stat().st_size > 0)
+    return (folder / CONFIG).exists() and begun
 
 
 def _refuse_changes(recipe: Recipe, stored: Path) -> None:

@@ -73,10 +73,10 @@ class CommonOptions(Options):
     channels_last: bool = Field(True, description="memory order of images and weights")
     accum_freq: int = Field(1, ge=1, description="micro-batches per process and optimizer step")
     accum_after_epoch: int = Field(0, ge=-1, description="accumulate from this epoch on")
-    batch_policy: Literal["solve", "report", "refuse"] = Field(
-        "solve",
-        description="when processes x accum_freq x batch is not expected.effective_batch: accumulate "
-        "as many micro-batches as make it, only say so, or stop",
+    batch_policy: Literal["report", "solve", "refuse"] = Field(
+        "report",
+        description="when processes x accum_freq x batch is not expected.effective_batch: say so, or "
+        "solve for the micro-batches per step that make it, or stop",
     )
     grad_clip: float | None = Field(None, gt=0, description="largest 2-norm of the gradient")
     max_nonfinite_steps: int = Field(

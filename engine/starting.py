@@ -53,6 +53,7 @@ def starting_state(task: Task, world: World, samples: int, resume: Path | None) 
     if resume is not None:
         with under("common.resume" if recipe.common.resume else "common.auto_resume", resume):
             state.load_state_dict(read_state(resume), resume)
+        state.origin = resume.parent
         log.info("resuming %s at epoch %d, step %d", resume, state.epoch + 1, state.step)
     return state
 

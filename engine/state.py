@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import nn
@@ -27,6 +28,7 @@ class TrainState:
     `samples` and `classes` are the training data's, which have to stay the same.
     `best` holds the best checkpoint metric of "model" and "ema", `kept` what each has of
     checkpoint_score_*.pt, `stale` the epochs since the model's metric became better.
+    `origin` is the folder of the state that training goes on from; it is not saved.
     """
 
     model: nn.Module
@@ -49,6 +51,7 @@ class TrainState:
     kept: dict[str, Kept] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
+    origin: Path | None = None
 
     _COUNTERS: ClassVar[tuple[str, ...]] = (
         *(

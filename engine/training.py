@@ -69,8 +69,9 @@ def train(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
             run.close()
         summary = trainer.results.finish()
         for which, best in summary["best"].items():
-            found = compared(recipe.expected, best) if task.validates_as_published else None
-            if found and world.is_main:
+            if not task.validates_as_published or not world.is_main:
+                break
+            if found := compared(recipe.expected, best, len(sources["val"])):
                 log.info("best checkpoint of the %s: %s", which, found["text"])
         return summary
 
@@ -154,7 +155,8 @@ class Assembly:
         if synchronised and self.world.device.type == "cuda" and uneven:
             raise UserError(
                 f"model.normalization.name: sync_batch_norm needs a number of processes that divides "
-                f"the {micro_batches} micro-batches of a step, which {self.world.size} does not"
+                f"the {micro_batches} micro-batches of a step, which {self.world.size} does not; use "
+                "another number, or change dataset.train_batch_size0 or common.accum_freq"
             )
 
     def run_plan(self, processes: int) -> RunPlan:
@@ -168,14 +170,7 @@ class Assembly:
             processes=processes,
             accum_freq=common.accum_freq,
             accum_after_epoch=common.accum_after_epoch,
-            solved=micro_batches(
-                self.recipe.expected,
-                common,
-                batch,
-                processes,
-                samples=samples,
-                validated=len(self.sources["val"]) if "val" in self.sources else None,
-            ),
+            solved=micro_batches(self.recipe.expected, common, batch, processes, samples),
             tail=sampler.tail,
             num_repeats=sampler.num_repeats,
             truncate=sampler.truncated_repeat_aug_sampler,
@@ -196,6 +191,14 @@ class Assembly:
             length = section.plan(
                 warmup_epochs=last_warmup_epoch(warmup, steps),
                 first_epoch=last_warmup_epoch(warmup + 1, steps),
+            )
+        in_all = min(length.max_iterations, len(plan.epoch(0)) * length.max_epochs)
+        if warmup >= in_all:
+            log.warning(
+                "scheduler.warmup_iterations: the run has about %d steps, the warm-up %d: the learning "
+                "rate never reaches its peak; lower it",
+                in_all,
+                warmup,
             )
         schedule: Schedule = SCHEDULES.build(section, plan=length)
         return schedule
@@ -247,12 +250,13 @@ class Assembly:
             f"{s.height}x{s.width}: {s.batch}" for s in self.sampler.sizes(state.epoch)
         )
         parameters = sum(p.numel() for p in state.model.parameters())
+        validated = len(self.sources["val"]) if "val" in self.sources else None
         lines = [self.recipe.taskname] if self.recipe.taskname else []
         lines += [
             f"{len(self.sources['train'])} training images, {len(plan)} steps per epoch, "
             f"{self.world.size} process(es) on {self.world.device.type}, {parameters:,} parameters",
             f"image sizes and micro-batches: {sizes}",
-            *described(self.recipe.expected, trainer.schedule.plan.max_epochs),
+            *described(self.recipe.expected, trainer.schedule.plan.max_epochs, validated),
             *self.sampler.notes(),
             *self.recipe.notes,
             *without_effect(self.recipe),

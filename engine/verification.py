@@ -70,24 +70,34 @@ def record(row: Row, path: Path) -> Row | None:
         rows[same[0]] = kept
     else:
         rows.append(kept)
-    write_text(path, "".join(json.dumps(finite(one)) + "\n" for one in rows))
+    _write(path, rows)
     return old
 
 
 def open_record(path: Path) -> None:
-    """UserError unless rows can be put into a file, which need not exist yet."""
+    """UserError unless rows can be put into a file, which need not exist yet: it is tried."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{path}: cannot create its folder: {error.strerror}") from None
-    read_record(path)
+    rows = read_record(path)
+    new = not path.exists()
+    _write(path, rows)
+    if new:
+        path.unlink()
+
+
+def _write(path: Path, rows: Iterable[Row]) -> None:
+    write_text(path, "".join(json.dumps(finite(row)) + "\n" for row in rows))
 
 
 def read_record(path: Path) -> list[Row]:
-    """The rows of a file that `record` wrote; none if there is no file."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    """The rows of a file that `record` wrote; none if there is no file.
+
+    UserError for what is no such file, and for one that cannot be read.
+    """
     rows: list[Row] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_text(path).splitlines(), 1):
         try:
             rows.append(json.loads(line))
             _identity(rows[-1])
@@ -96,6 +106,17 @@ def read_record(path: Path) -> list[Row]:
                 f"{path}:{number}: no row of cvnets verify; repair the line or give another --out"
             ) from None
     return rows
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.exists() and not path.is_file():  # writing would put a file in its place
+            what = "a folder" if path.is_dir() else "no ordinary file"
+            raise UserError(f"{path}: is {what}; name a file with --out")
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UserError(f"{path}: cannot read the record: {reason}; give another --out") from None
 
 
 def to_verify(recipes: Iterable[Path]) -> list[str]:

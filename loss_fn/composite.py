@@ -13,7 +13,8 @@ from loss_fn.output import LossOutput
 class CompositeLoss(nn.Module):
     """total = the sum of weight * loss; `parts` holds each loss by name, without its weight.
 
-    `terms`: (name, weight, loss) each; names differ.
+    `terms`: (name, weight, loss) each; names differ. The mean over many micro-batches goes over
+    what the first loss goes over that counts other things than images.
     """
 
     def __init__(self, terms: Sequence[tuple[str, float, nn.Module]]):
@@ -28,4 +29,5 @@ class CompositeLoss(nn.Module):
         total = sum(w * each.total for w, each in zip(self.weights, found, strict=True))
         parts = {name: each.total.detach() for name, each in zip(self.names, found, strict=True)}
         assert isinstance(total, Tensor)
-        return LossOutput(total, parts)
+        units = next((each.units for each in found if each.units is not None), None)
+        return LossOutput(total, parts, units)

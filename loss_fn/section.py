@@ -82,3 +82,9 @@ class LossSection(LossesSection):
     composite_loss: tuple[TermSection, ...] = Field(
         default=(), description="the losses that category composite_loss adds up, a list"
     )
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any part of the loss reads a teacher."""
+        terms = self.composite_loss if self.category == COMPOSITE else ()
+        return DISTILLATION in {self.category, *(term.loss_category for term in terms)}

@@ -189,26 +189,91 @@ def test_training_images_alone_are_split(place):
 
 
 def test_a_table_in_the_folder_counts_if_it_names_files_and_labels(place):
+    loose(place, "train", "test")
     (place / "flowers/authors.csv").write_text("who,when\nme,now\n")
-    assert (
-        "dataset.image_folder.labels" not in made("flowers")[0]
-        or not made("flowers")[0]["dataset.image_folder.labels"]
-    )
-    table(place)
     recipe, lines = made("flowers")
     assert recipe["dataset.image_folder.labels"] == "flowers/labels.csv"
     assert "classes: column 'label' of flowers/labels.csv, for the files in column 'file'" in lines
-    table(place, "again.csv")
+    shutil.copy("flowers/labels.csv", "flowers/again.csv")
     with pytest.raises(
         UserError, match=r"flowers/again.csv and flowers/labels.csv both name files"
     ):
         made("flowers")
-    table(place, "species.tsv", "file,species")
+    text = Path("flowers/labels.csv").read_text().replace("file,label", "file,species")
+    (place / "flowers/species.tsv").write_text(text)
     chosen = (
         "dataset.image_folder.labels=flowers/species.tsv",
         "dataset.image_folder.label_column=species",
     )
     assert made("flowers", *chosen)[0]["dataset.image_folder.label_column"] == "species"
+
+
+def loose(place, *folders):
+    """The images of flowers/ by turns in folders that are no classes, with a table of their labels."""
+    rows = ["file,label"]
+    for number, path in enumerate(sorted((place / "flowers").rglob("*.jpg"))):
+        name = f"{folders[number % len(folders)]}/{number}.jpg"
+        (place / "flowers" / name).parent.mkdir(exist_ok=True)
+        path.rename(place / "flowers" / name)
+        rows.append(f"{name},{path.parent.name}")
+    for name in ("across", "down", "slant"):
+        (place / "flowers" / name).rmdir()
+    (place / "flowers/labels.csv").write_text("\n".join(rows) + "\n")
+
+
+@pytest.mark.parametrize("below", [".", "train"])
+def test_class_folders_win_over_a_table_and_the_line_says_how_it_is_read(below, place):
+    if below != ".":
+        shutil.move("flowers", "inner")
+        shutil.move("inner", place / "flowers" / below)
+    (place / "flowers/classes.csv").write_text("id,class\n0,across\n1,down\n")
+    recipe, lines = made("flowers")
+    assert recipe["dataset.image_folder.labels"] is None
+    assert lines[0].startswith("flowers: 3 classes (across, down, slant)")
+    assert "not read: classes.csv (--labels FILE reads one)" in lines
+    chosen, lines = made("flowers", "dataset.image_folder.labels=null")
+    assert chosen["dataset.root_train"] == recipe["dataset.root_train"]
+    assert not any("classes.csv" in line for line in lines)
+
+
+def test_a_table_beside_class_folders_is_read_if_it_or_a_column_of_it_is_named(place):
+    table(place, header="file,species")
+    named = "dataset.image_folder.label_column=species"
+    for words in ([named], [named, "dataset.image_folder.labels=flowers/labels.csv"]):
+        recipe, lines = made("flowers", *words)
+        assert recipe["dataset.image_folder.labels"] == "flowers/labels.csv"
+        assert not any("not read" in line for line in lines)
+    with pytest.raises(UserError, match=r"labels.csv:1: no column is called 'specie'"):
+        made("flowers", "dataset.image_folder.label_column=specie")
+
+
+def test_folders_are_the_classes_where_the_table_is_none_by_request(place):
+    loose(place, "first", "second")
+    recipe, lines = made("flowers", "dataset.image_folder.labels=null")
+    assert recipe["dataset.image_folder.labels"] is None
+    assert "classes: the folders in flowers" in lines
+    assert "2 classes (first, second)" in lines[0]
+
+
+def test_options_of_the_split_that_train_and_val_do_not_need_are_named(place):
+    words = ("dataset.image_folder.val_percentage=30", "dataset.image_folder.split_seed=1")
+    line = (
+        "not read: dataset.image_folder.split_seed, dataset.image_folder.val_percentage (the folders "
+        "are the classes and the split)"
+    )
+    assert line in made("split", *words)[1]
+    for words in ((), ("dataset.image_folder.labels=null",)):
+        assert not any("not read" in line for line in made("split", *words)[1])
+
+
+def test_hidden_files_and_folders_are_no_images(place):
+    """Copies of an editor, and what macOS writes beside a file, which is no image."""
+    before = made("flowers")[1][0]
+    (place / "flowers/down/.ipynb_checkpoints").mkdir()
+    shutil.copy("flowers/down/000.jpg", "flowers/down/.ipynb_checkpoints/000-checkpoint.jpg")
+    for path in sorted((place / "flowers/across").iterdir()):
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")
+    assert made("flowers")[1][0] == before
 
 
 def test_a_table_beside_train_and_val_is_not_read_and_said_so(place):

@@ -1,5 +1,6 @@
 """`cvnets verify`: weights on disk, a generated recipe and data, and what becomes of the figures."""
 
+import errno
 import json
 import re
 import shlex
@@ -13,7 +14,7 @@ import cvnets
 import engine
 from engine.command_line import main
 from engine.recipe import RECIPES
-from engine.verification import to_verify
+from engine.verification import open_record, to_verify
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/recipes.md"
 
@@ -150,6 +151,65 @@ def test_a_record_that_is_none_is_told_at_once(line, published, image_folder, ca
     assert Path("bad.jsonl").read_text() == text
     assert main([*words, "bad.jsonl/a.jsonl"]) == 2
     assert "cannot create its folder" in capsys.readouterr().err
+
+
+def not_a_file(path):
+    path.mkdir()
+
+
+def not_utf_8(path):
+    path.write_bytes('{"recipe": "caf\u00e9"}\n'.encode("latin-1"))
+
+
+def nothing_there(path):
+    """The disk is full: see below."""
+
+
+def disk_is_full(descriptor):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "name", "message"),
+    [
+        (not_a_file, "seen", "seen: is a folder; name a file with --out"),
+        (
+            not_utf_8,
+            "a.jsonl",
+            "a.jsonl: cannot read the record: not UTF-8 text; give another --out",
+        ),
+        (nothing_there, "new/a.jsonl", "new/a.jsonl: cannot write: the disk is full"),
+        (nothing_there, "n" * 300, ": File name too long"),
+    ],
+)
+def test_a_record_that_cannot_be_kept_is_told_before_the_evaluation(
+    prepare, name, message, published, image_folder, monkeypatch, capsys
+):
+    words = ["verify", published(), "--data", str(image_folder), "--out", name]
+    prepare(Path(name))
+    monkeypatch.setattr("engine.verification.evaluate", None)
+    monkeypatch.setattr("os.fsync", disk_is_full)
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+def test_a_trial_leaves_the_record_as_it_was(published, tmp_path):
+    row = {"recipe": "a", "weights": "b", "measured": 1.5}
+    (tmp_path / "old.jsonl").write_text(json.dumps(row) + "\n")
+    for name in ("old.jsonl", "new/one.jsonl"):
+        open_record(tmp_path / name)
+    assert (tmp_path / "old.jsonl").read_text() == json.dumps(row) + "\n"
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("stored", [{"measured": None}, {}, {"measured": "x"}])
+def test_a_row_without_a_figure_is_replaced(stored, published, verify):
+    Path("a.jsonl").write_text(json.dumps({"recipe": "tiny.yaml", "weights": "tiny.pt", **stored}))
+    code, printed, rows = verify(published(images=33), out="a.jsonl")
+    assert code == 0, printed
+    assert "a.jsonl: a row of tiny.yaml without a figure is replaced" in printed.out
+    assert [row["reached"] for row in rows] == [True]
 
 
 def test_all_are_the_shipped_recipes_with_published_weights():

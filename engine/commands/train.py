@@ -24,7 +24,7 @@ FOLDER holds your own images: train/ and val/ with a folder per class each, or a
 images and a CSV file that names the class of each. A recipe is made for them, and kept in the run folder.
   --model NAME    a network of cvnets list models, from its published weights; usual: mobilevit_xx_small
   --epochs N      how long; usual: by the number of images
-  --labels FILE   the CSV file; usual: the one in FOLDER, if there is one
+  --labels FILE   the CSV file; usual: the one in FOLDER, where there are no class folders
   --from-scratch  without published weights
 The run folder is common.results_loc/common.run_label; with common.auto_resume=true the same
 command continues an interrupted run exactly.

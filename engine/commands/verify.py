@@ -56,7 +56,7 @@ def run(words: list[str]) -> int:
         if not row["reached"]:
             failures.append(f"{name}: {row['text']}")
         if old := record(row, own.out):
-            print(f"{own.out}: {old['measured']:.4g} of {name} is replaced")
+            print(f"{own.out}: {_replaced(old, name)} is replaced")
     _print(rows)
     print(*failures, sep="\n", end="\n" if failures else "", file=sys.stderr)
     return MISSED if failures else 0
@@ -67,6 +67,14 @@ def _names(asked: str) -> list[str]:
     from engine.verification import to_verify
 
     return to_verify(shipped_recipes()) if asked == "all" else [asked]
+
+
+def _replaced(old: Row, name: str) -> str:
+    """A figure that was not finite is null in the record."""
+    measured = old.get("measured")
+    if isinstance(measured, int | float):
+        return f"{measured:.4g} of {name}"
+    return f"a row of {name} without a figure"
 
 
 def _print(rows: list[Row]) -> None:

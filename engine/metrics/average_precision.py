@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from config.registry import NoOptions
 from engine.kinds import METRICS
 from engine.metrics.metric import Observation
+
+CPU = torch.device("cpu")
+Batch = tuple[Tensor, Tensor]  # logits [B, C] and targets, as they came
 
 
 @METRICS.register("average_precision")
@@ -24,51 +27,53 @@ class AveragePrecision:
     0.5 and more means yes and a negative value leaves this entry out, or int64 [B], one label per
     image, whose images are ranked by their softmax. Average precision is the sum over the distinct
     scores, from the highest, of precision times gained recall, without interpolation (as
-    scikit-learn's `average_precision_score`).
+    scikit-learn's `average_precision_score`). It keeps all logits, on the CPU, and so it measures
+    evaluations only: in training every saved state would hold them.
     """
 
     task = "classification"
+    parts = ("",)
     larger_is_better = True
+    keeps_scores = True
 
     def __init__(self, options: NoOptions):
-        self._pending: list[tuple[Tensor, Tensor]] = []
-        self._counted: list[Tensor] = []  # scores and labels, float64 [2, N, C]
+        self._counted: list[Batch] = []
 
     @torch.no_grad()
     def update(self, seen: Observation) -> None:
-        scores = (seen.outputs if seen.predictions is None else seen.predictions).double()
-        labels = seen.targets
-        if not labels.is_floating_point():
-            scores, known = scores.softmax(1), labels[:, None] >= 0
-            hot = functional.one_hot(labels.clamp_min(0), scores.shape[1])
-            labels = torch.where(known, hot, -1)
-        self._pending.append((scores, labels))
+        scores = seen.outputs if seen.predictions is None else seen.predictions
+        # copies: a view would keep the whole batch, and memory that is shared with a worker
+        self._counted.append((scores.to(CPU, copy=True), seen.targets.to(CPU, copy=True)))
 
     def step(self, gradient_norm: Tensor) -> None:
         pass
 
-    def state(self) -> list[Tensor]:
+    def state(self) -> list[Batch]:
         """Tensors on the CPU: every score is needed, and plain numbers would be ten times as large."""
-        if self._pending:
-            scores = torch.cat([scores for scores, _ in self._pending])
-            labels = torch.cat([labels.double() for _, labels in self._pending])
-            self._counted = [torch.cat([*self._counted, torch.stack([scores, labels]).cpu()], 1)]
-            self._pending.clear()
-        return self._counted
+        return list(self._counted)
 
-    def result(self, states: Sequence[list[Tensor]]) -> float:
-        parts = [part for state in states for part in state]
-        if not parts:
+    def result(self, states: Sequence[list[Batch]]) -> float:
+        batches = [batch for state in states for batch in state]
+        if not batches:
             return math.nan
-        scores, labels = torch.cat(parts, dim=1).numpy()
-        found = [_average_precision(s, y) for s, y in zip(scores.T, labels.T, strict=True)]
+        scores = torch.cat([_scores(*batch) for batch in batches]).numpy()
+        labels = torch.cat([labels for _, labels in batches]).numpy()
+        found = [_average_precision(s, _of_class(labels, c)) for c, s in enumerate(scores.T)]
         numbers = [value for value in found if value is not None]
         return 100 * math.fsum(numbers) / len(numbers) if numbers else math.nan
 
 
-def _average_precision(
-    scores: npt.NDArray[np.float64], labels: npt.NDArray[np.float64]
-) -> float | None:
+def _scores(logits: Tensor, labels: Tensor) -> Tensor:
+    """What images are ranked by, float64 [B, C]."""
+    return logits.double() if labels.is_floating_point() else logits.double().softmax(1)
+
+
+def _of_class(labels: npt.NDArray[Any], number: int) -> npt.NDArray[Any]:
+    """Of each image: 0.5 and more is yes, a negative number leaves it out."""
+    return labels[:, number] if labels.ndim == 2 else np.where(labels < 0, -1, labels == number)
+
+
+def _average_precision(scores: npt.NDArray[np.float64], labels: npt.NDArray[Any]) -> float | None:
     """Of one class, 0 .. 1; None without a positive. Equal scores are one step, so order is no matter."""
     scores, labels = scores[labels >= 0], labels[labels >= 0]
     order = np.argsort(-scores, kind="stable")

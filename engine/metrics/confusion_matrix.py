@@ -13,7 +13,7 @@ from torch import Tensor
 from config.registry import NoOptions
 from engine.kinds import METRICS
 from engine.metrics.iou_report import FEW, Confusion, IouReport
-from engine.metrics.metric import Observation
+from engine.metrics.metric import Observation, labels_of
 
 
 class ConfusionReport(IouReport):
@@ -36,8 +36,9 @@ class ConfusionMatrix:
     """All images: right ones, their mean over the classes, mean intersection over union; percent.
 
     `predictions` (in training `outputs`): logits [B, C], of which the largest counts; `targets`
-    int64 [B], or soft [B, C], of which the largest counts. Negative labels are left out. The matrix
-    itself, integers, is written by the report. For segmentation this is the metric `iou`.
+    int64 [B], or soft [B, C], of which the largest counts. Images with a negative label, or of no
+    class at all, are left out. The matrix itself, integers, is written by the report. For
+    segmentation this is the metric `iou`.
     """
 
     task = "classification"
@@ -52,7 +53,7 @@ class ConfusionMatrix:
     @torch.no_grad()
     def update(self, seen: Observation) -> None:
         logits = seen.outputs if seen.predictions is None else seen.predictions
-        labels = seen.targets.argmax(1) if seen.targets.is_floating_point() else seen.targets
+        labels = labels_of(seen.targets)
         self.classes = logits.shape[1]
         cells = torch.where(labels < 0, -1, labels * self.classes + logits.argmax(1))
         self._pending.append(cells)

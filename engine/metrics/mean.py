@@ -75,6 +75,8 @@ def sum_exactly(values: Iterable[float]) -> float:
 class MeanGradientNorm:
     """The 2-norm of the gradient before clipping, averaged over optimizer steps."""
 
+    parts = ("",)
+
     def __init__(self, options: NoOptions):
         self._pending: list[Tensor] = []
         self._done: list[float] = []

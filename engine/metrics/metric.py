@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from engine.kinds import METRICS
@@ -43,7 +44,8 @@ class Metric(Protocol):
 
     It may have `report(states, class_names) -> Report`, tables and pictures of an evaluation. It may
     say of itself, for checks before the run: `task`, the only kind that feeds it;
-    `parts`, the names of its values, if it has several; `larger_is_better`.
+    `parts`, the names of its values ("" is the metric itself); `larger_is_better`; `keeps_scores`,
+    if its state grows with images times classes, too large for the saved states of training.
     """
 
     def update(self, seen: Observation) -> None:
@@ -55,12 +57,21 @@ class Metric(Protocol):
         ...
 
     def state(self) -> Any:
-        """What this rank has counted, as plain Python numbers; waits for the device."""
+        """What this rank has counted, as plain Python numbers where it may be saved; waits for the
+        device."""
         ...
 
     def result(self, states: Sequence[Any]) -> Value:
         """The value over states of all ranks, and of ranks before a resume."""
         ...
+
+
+def labels_of(targets: Tensor) -> Tensor:
+    """int64 [B]: labels as they are; of soft ones, float [B, C], the largest, -1 if that is 0."""
+    if not targets.is_floating_point():
+        return targets
+    most, likeliest = targets.max(1)
+    return torch.where(most > 0, likeliest, -1)
 
 
 def with_unit(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from pydantic import Field
@@ -31,6 +32,9 @@ class ProbabilityHistogram:
 
     def __init__(self, options: ProbabilityHistogramOptions):
         self.bins = options.num_bins
+        digits = max(2, len(str(self.bins - 1)))
+        bounds = [f"{place / self.bins:.{digits}f}" for place in range(self.bins + 1)]
+        self.parts = tuple(f"{low}-{high}" for low, high in pairwise(bounds))
         self._counts: Tensor | None = None
         self._saved = [0] * self.bins
 
@@ -55,8 +59,4 @@ class ProbabilityHistogram:
     def result(self, states: Sequence[list[int]]) -> dict[str, float]:
         counts = [sum(column) for column in zip(*states, strict=True)] or [0] * self.bins
         images = max(1, sum(counts))
-        digits = max(2, len(str(self.bins - 1)))
-        return {
-            f"{place / self.bins:.{digits}f}-{(place + 1) / self.bins:.{digits}f}": 100 * n / images
-            for place, n in enumerate(counts)
-        }
+        return {name: 100 * n / images for name, n in zip(self.parts, counts, strict=True)}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from config.registry import NoOptions
 from engine.kinds import METRICS
-from engine.metrics.metric import Metric, Observation
+from engine.metrics.metric import Metric, Observation, labels_of
 
 
 class TopK(Metric):
@@ -21,6 +21,7 @@ class TopK(Metric):
     """
 
     task = "classification"
+    parts = ("",)
     larger_is_better = True
 
     def __init__(self, k: int):
@@ -30,10 +31,7 @@ class TopK(Metric):
 
     @torch.no_grad()
     def update(self, seen: Observation) -> None:
-        labels = seen.targets
-        if labels.is_floating_point():
-            most, likeliest = labels.max(1)
-            labels = torch.where(most > 0, likeliest, -1)
+        labels = labels_of(seen.targets)
         logits = seen.outputs if seen.predictions is None else seen.predictions
         best = logits.topk(min(self.k, logits.shape[1]), dim=1).indices
         right = (best == labels[:, None]).any(1).sum()

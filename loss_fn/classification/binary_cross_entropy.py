@@ -28,6 +28,7 @@ class BinaryCrossEntropy(nn.Module):
     """Binary cross entropy of logits, one per class; labels are read as one-hot.
 
     With `sum` the gradient grows with the micro-batch, as officially; the other two are means.
+    Images with a negative label do not count; a micro-batch of nothing else gives 0.
     """
 
     def __init__(self, options: BinaryCrossEntropyOptions):
@@ -37,11 +38,19 @@ class BinaryCrossEntropy(nn.Module):
     def forward(self, images: Tensor, outputs: Tensor, targets: Tensor) -> LossOutput:
         """`outputs` logits [B, C]; `targets` labels [B], or probabilities in [0, 1] [B, C]."""
         logits = outputs if outputs.dtype == torch.float64 else outputs.float()
+        classes = logits.shape[1]
+        counts = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
         if not targets.is_floating_point():
-            targets = functional.one_hot(targets, logits.shape[1])
-        targets = targets.to(logits.dtype)
-        how = self.options.reduction
+            counts = targets >= 0
+            targets = targets[:, None] == torch.arange(classes, device=targets.device)
         total = functional.binary_cross_entropy_with_logits(
-            logits, targets, reduction="mean" if how == "mean" else "sum"
+            torch.where(counts[:, None], logits, 0),  # nothing of the others, not even a nan
+            targets.to(logits.dtype),
+            weight=counts[:, None].to(logits.dtype),
+            reduction="sum",
         )
-        return LossOutput(total / len(logits) if how == "batch_mean" else total)
+        units = counts.sum()
+        if self.options.reduction == "mean":
+            units = units * classes
+        mean = total / units.clamp_min(1)
+        return LossOutput(total if self.options.reduction == "sum" else mean, units=units)

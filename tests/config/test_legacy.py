@@ -198,6 +198,7 @@ def test_an_old_value_is_read_as_the_new_one(old, new):
     [
         ("vit.learnable_pos_emb", "true", "vit.sinusoidal_pos_emb", False, "the opposite of"),
         ("vit.learnable_pos_emb", "False", "vit.sinusoidal_pos_emb", True, "the opposite of"),
+        ("vit.learnable_pos_emb", "yes", "vit.sinusoidal_pos_emb", False, "the opposite of"),
         ("vit.learnable_pos_emb", True, "vit.sinusoidal_pos_emb", False, "the opposite of"),
         ("vbs.scale_inc_factor", 0.25, "vbs.max_scale_inc_factor", 1.25, "1 more in"),
         ("cls_kl_div_loss.mode", "hard", "name", "hard_distillation", "the loss of that kind in"),
@@ -239,9 +240,11 @@ def test_a_teacher_has_the_same_old_keys():
         {
             "teacher.model.layer.conv_weight_std": False,
             "teacher.model.normalization.name": "sbn",
+            "teacher.model.classification.vit.learnable_pos_emb": True,
         }
     )
     assert recipe.teacher.model.normalization.name == "sync_batch_norm"
+    assert recipe.teacher.model.classification.vit.sinusoidal_pos_emb is False
     assert "teacher.model.layer.conv_weight_std: ignored" in translations(recipe)[1]
 
 
@@ -255,6 +258,16 @@ def test_two_old_keys_for_one_new_the_first_wins():
     )
     assert recipe.loss.classification.cross_entropy.label_smoothing == 0.3
     assert translations(recipe)[1].endswith("ignored, loss.classification.label_smoothing is given")
+
+
+@pytest.mark.parametrize(
+    ("name", "repeats"), [("batch_sampler", 1), ("variable_batch_sampler", 4), (None, 1)]
+)
+def test_the_repeats_of_the_sampler_that_is_used_count(name, repeats):
+    keys = {"sampler.vbs.num_repeats": 4, "sampler.bs.num_repeats": 1}
+    given = {"sampler.name": name} if name else {}
+    for order in (keys, dict(reversed(keys.items()))):
+        assert load_recipe(given | order).sampler.num_repeats == repeats
 
 
 def test_a_wrong_value_is_reported_at_the_old_place_under_the_new_key(tmp_path):

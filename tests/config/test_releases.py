@@ -53,6 +53,20 @@ def test_the_line_names_the_key_that_decided(tmp_path):
     assert not any("dropout" in line for line in without_effect(recipe))
 
 
+def test_a_key_on_the_command_line_is_no_sign_of_a_release(tmp_path):
+    path = tmp_path / "official.yaml"
+    path.write_text("ddp:\n  enable: true\nmodel:\n  classification:\n    mit: {mode: small}\n")
+    for word in ("stats.val=loss,top1", "common.save_all_checkpoints=true", "taskname=mine"):
+        assert load_recipe(path, [word]).common.release == "v0.1", word
+    assert load_recipe(path, ["common.release=main"]).model.classification.mit.dropout == 0
+
+
+def test_growing_sizes_grow_by_the_old_default():
+    keys = {"ddp.enable": True, "sampler.vbs.scale_inc": True}
+    assert load_recipe(keys).sampler.vbs.max_scale_inc_factor == 1.25
+    assert load_recipe({"sampler.vbs.scale_inc": True}).sampler.vbs.max_scale_inc_factor == 1.0
+
+
 def test_a_recipe_that_is_written_out_stays_what_it_is(tmp_path):
     for given in ({"ddp.enable": True, "model.classification.mit.mode": "small"}, {}):
         recipe = load_recipe(given)
@@ -126,6 +140,6 @@ def test_the_tables_name_keys_and_releases_that_there_are():
     tables = (*MARKERS.values(), *REFINING.values())
     assert all(knows and knows < set(RELEASES) for knows in tables)
     for row in DEFAULTS:
-        assert row.key.startswith(row.beside.removesuffix("name=ssd")), row
+        assert row.key.split(".")[0] == row.beside.split(".")[0], row
         load_recipe({row.key: row.value if row.value != "true" else True})
     assert "common.release" in known

@@ -127,6 +127,23 @@ def test_folders_below_a_class_belong_to_it(flowers):
     assert found[str(flowers / "down/more/deep/000.jpg")] == "down"
 
 
+def test_hidden_copies_do_not_get_into_a_split(flowers):
+    """`a.jpg` may train where its copy would validate."""
+    parts = [listing(opened(flowers, split)) for split in ("train", "val")]
+    for path in list(flowers.rglob("*.jpg")):
+        hidden = path.parent / ".checkpoints/deep"
+        hidden.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, hidden)
+        shutil.copy(path, path.with_name(f"._{path.name}"))
+    assert [listing(opened(flowers, split)) for split in ("train", "val")] == parts
+    name = next(Path(path).name for path, label in parts[0] if label == "down")
+    (flowers / "t.csv").write_text(f"file,label\ndown/.checkpoints/deep/{name},a\n")
+    with pytest.raises(
+        UserError, match=r"t.csv:2: down/.check\S* is no image that .*, not hidden\)"
+    ):
+        opened(flowers, labels=str(flowers / "t.csv"))
+
+
 def test_a_class_of_two_has_one_in_each_split_and_a_class_of_one_is_an_error(flowers):
     (flowers / "rare").mkdir()
     shutil.copy(flowers / "down/000.jpg", flowers / "rare/a.jpg")
@@ -224,6 +241,22 @@ def test_mistakes_in_a_table_name_their_line(text, message, flowers):
     (flowers / "notes.txt").write_text("")
     with pytest.raises(UserError, match="t.csv" + message):
         opened(flowers, labels=str(flowers / "t.csv"))
+
+
+def test_a_test_folder_needs_a_table_of_its_own_images(flowers, tmp_path):
+    labels = table(flowers)
+    assert len(opened(flowers, "test", labels=labels)) == 72
+    some = tmp_path / "some"
+    for name in ("across", "down"):
+        shutil.move(flowers / name, some / name)
+    with pytest.raises(
+        UserError,
+        match=r"labels.csv:2: no image slant/\d+.jpg below \S*some; dataset.root_test "
+        r"needs a table of its own images \(dataset.image_folder.labels=FILE\)$",
+    ):
+        opened(some, "test", labels=labels)
+    images = opened(some, "test", labels=table(some))
+    assert (len(images), images.classes) == (48, ("across", "down"))
 
 
 def test_a_table_in_another_encoding_and_none_at_all(flowers):

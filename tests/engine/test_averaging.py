@@ -1,15 +1,17 @@
 """The best weights that are kept, their average, and the copy of the moving average."""
 
 import json
+import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from config.errors import StopRequested
 from engine import evaluate, load_recipe, train
-from engine.averaging import average, average_of, keep_best
-from engine.distributed import StopSignal
+from engine.averaging import average, average_of, keep_best, present
+from engine.distributed import StopSignal, World
 from engine.evaluator import Evaluator
 from engine.results import Results
 
@@ -78,11 +80,12 @@ def test_what_is_missing_in_the_folder_is_left_out(tmp_path):
     for epoch, score in enumerate([1.0, 2.0, 4.0]):
         name, _ = keep_best(kept, "checkpoint", score, epoch, 5)
         torch.save({"a": torch.tensor(score)}, tmp_path / name)
-    assert average_of(tmp_path, kept)["a"] == 7 / 3
+    assert average_of(tmp_path, present(tmp_path, kept))["a"] == 7 / 3
     (tmp_path / kept[0]["file"]).unlink()
-    assert average_of(tmp_path, kept)["a"] == 3
+    assert present(tmp_path, kept) == kept[1:]
+    assert average_of(tmp_path, present(tmp_path, kept))["a"] == 3
     (tmp_path / kept[1]["file"]).unlink()
-    assert average_of(tmp_path, kept) is None
+    assert average_of(tmp_path, present(tmp_path, kept)) is None
 
 
 def test_a_run_keeps_the_best_and_averages_them(tiny_recipe, monkeypatch):
@@ -206,3 +209,95 @@ def test_a_resumed_run_keeps_averages_and_copies_the_same(tiny_recipe, monkeypat
     stages = [r["stage"] for r in records if r["kind"] == "evaluation"]
     assert stages.count("Val_Copied") == 1
     assert stages.count("Val_Average") <= 1
+
+
+def continued(recipe, first, label, **changes):
+    """Go on from the state of another folder, for so many epochs in all."""
+    given = {
+        "common.resume": str(first / "training_checkpoint_last.pt"),
+        "common.resume_changes": "allow",
+        "common.run_label": label,
+    }
+    return run(recipe, **given, **changes)
+
+
+def assert_mean_of(average, paths):
+    states = [load(path) for path in paths]
+    for key, value in average.items():
+        expected = sum(state[key].double() for state in states) / len(states)
+        assert torch.equal(value, expected.to(value.dtype)), key
+
+
+def test_a_run_that_goes_on_in_another_folder_takes_the_best_along(tiny_recipe, monkeypatch):
+    """40 and 50 in the first; 45 in the second; 60 and 70 in the third."""
+    by_epoch = [(40.0, 9.0), (50.0, 8.0)]
+    scores_are(monkeypatch, by_epoch)
+    a, _ = run(tiny_recipe)
+    scores_are(monkeypatch, [(45.0, 7.0)])
+    b, summary = continued(tiny_recipe, a, "b", **{"scheduler.max_epochs": 3})
+    assert summary["top1"] == summary["best"]["model"]["top1"] == 50.0
+    for name in ("checkpoint_best.pt", "checkpoint_ema_best.pt", *scored(a), *scored(a, "*ema")):
+        assert (b / name).read_bytes() == (a / name).read_bytes()
+    assert scored(b) == ["checkpoint_score_40.0000.pt", "checkpoint_score_50.0000.pt"]
+    assert_mean_of(load(b / "checkpoint_avg.pt"), [b / name for name in scored(b)])
+
+    scores_are(monkeypatch, [(60.0, 7.0), (70.0, 7.0)])
+    changes = {**FOUR, "common.k_best_checkpoints": 3}
+    c, _ = continued(tiny_recipe, a, "c", **changes)
+    names = [f"checkpoint_score_{score}.0000.pt" for score in (50, 60, 70)]
+    assert scored(c) == names
+    mean = load(c / "checkpoint_avg.pt")
+    assert_mean_of(mean, [c / name for name in names])
+    assert [entry["file"] for entry in mean._metadata["cvnets"]["averaged"]] == names
+    assert len(scored(a)) == 2  # the first run is as it was
+
+
+def test_what_is_not_beside_the_state_is_forgotten(tiny_recipe, monkeypatch, caplog):
+    """Its best and one of the kept are gone: 45 is the best of what there is."""
+    scores_are(monkeypatch, [(40.0, 9.0), (50.0, 8.0)])
+    a, _ = run(tiny_recipe)
+    for name in ("checkpoint_best.pt", "checkpoint_score_50.0000.pt"):
+        (a / name).unlink()
+    scores_are(monkeypatch, [(45.0, 7.0)])
+    with caplog.at_level(logging.WARNING, "engine.results"):
+        b, summary = continued(tiny_recipe, a, "b", **{"scheduler.max_epochs": 3})
+    lines = [r.getMessage() for r in caplog.records if "forgotten" in r.getMessage()]
+    names = "checkpoint_best.pt, checkpoint_score_50.0000.pt"
+    assert lines == [f"not in {a}, and forgotten: {names}"]
+    assert summary["top1"] == 45.0
+    assert (b / "checkpoint_best.pt").is_file()
+    averaged = load(b / "checkpoint_avg.pt")._metadata["cvnets"]["averaged"]
+    assert [entry["score"] for entry in averaged] == [40.0, 45.0]
+    state = load(b / "training_checkpoint_last.pt")["cvnets"]
+    assert state["kept"]["model"] == averaged
+    assert state["best"] == {"model": 45.0, "ema": 9.0}
+
+
+def test_all_ranks_forget_what_rank_0_does_not_find(tmp_path, monkeypatch):
+    """Another rank may see the folder differently; what is best has to be the same on all."""
+    found = ["checkpoint_best.pt", "checkpoint_score_1.0000.pt"]
+    monkeypatch.setattr("engine.results.gather", lambda mine, world: [found, mine])
+    kept = [{"file": f"checkpoint_score_{s}.0000.pt", "score": s, "epoch": s} for s in (1, 2)]
+    state = SimpleNamespace(
+        origin=tmp_path / "first",
+        best={"model": 2.0, "ema": 1.0},
+        best_metrics={"model": {}, "ema": {}},
+        kept={"model": kept},
+    )
+    Results(tmp_path, state, None, None, World(1, 2), None, None, {}, {})
+    assert state.best == {"ema": 1.0}
+    assert state.best_metrics == {"ema": {}}
+    assert state.kept == {"model": kept[1:]}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_metadata_lists_only_what_was_averaged(tiny_recipe, monkeypatch):
+    """A file was deleted by hand in the same folder, while the run was not running."""
+    scores_are(monkeypatch, [(10.0, 9.0), (20.0, 8.0), (30.0, 7.0), (15.0, 7.0)])
+    changes = {"common.auto_resume": True, "common.resume_changes": "allow"}
+    folder, _ = run(tiny_recipe, **changes, **{"scheduler.max_epochs": 3})
+    (folder / "checkpoint_score_20.0000.pt").unlink()
+    run(tiny_recipe, **changes, **FOUR)
+    mean = load(folder / "checkpoint_avg.pt")
+    assert [entry["score"] for entry in mean._metadata["cvnets"]["averaged"]] == [10.0, 30.0]
+    assert_mean_of(mean, [folder / name for name in scored(folder)])

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sklearn import metrics as reference
 
 import engine.components  # noqa: F401 - registers the metrics
-from config.errors import StopRequested
+from config.errors import StopRequested, UserError
 from config.registry import compose
 from engine import load_recipe, train
 from engine.distributed import StopSignal
@@ -77,6 +77,8 @@ def test_confusion_matrix_takes_soft_targets_and_leaves_out_negative_labels():
     logits = [[2.0, 1.0], [0.0, 1.0], [3.0, 0.0]]
     _, soft = measured("confusion_matrix", [seen(logits, [[0.6, 0.4], [0.7, 0.3], [0.1, 0.9]])])
     assert soft["accuracy_global"] == pytest.approx(100 / 3)
+    _, empty = measured("confusion_matrix", [seen(logits, [[0.6, 0.4], [0.0, 0.0], [0.1, 0.9]])])
+    assert empty["accuracy_global"] == 50  # an image of no class at all
     metric, hard = measured("confusion_matrix", [seen(logits, [0, 1, -1])])
     assert hard["accuracy_global"] == 100
     assert metric.state()["cells"] == [[0, 1], [3, 1]]
@@ -99,6 +101,74 @@ def test_average_precision_of_single_labels_ranks_by_softmax():
     scores = torch.from_numpy(logits).softmax(1).numpy()
     expected = [reference.average_precision_score(labels == c, scores[:, c]) for c in range(4)]
     assert found == pytest.approx(100 * np.mean(expected), rel=1e-12)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_average_precision_keeps_scores_as_they_came_and_one_label_per_image(several):
+    observations = batches(several=several)
+    state = measured("average_precision", observations)[0].state()
+    for (scores, labels), each in zip(state, observations, strict=True):
+        assert scores.dtype == torch.float32
+        assert torch.equal(scores, each.outputs)
+        assert torch.equal(labels, each.targets)
+        assert labels.ndim == 1 + several
+        # no view: that would keep alive what it was cut from
+        assert labels.untyped_storage().data_ptr() != each.targets.untyped_storage().data_ptr()
+
+
+def test_average_precision_leaves_out_images_without_a_label():
+    logits = [[4.0, 1.0], [3.0, 2.0], [2.0, 3.0], [5.0, 4.0]]
+    some = measured("average_precision", [seen(logits, [0, 1, -1, 0])])[1]
+    assert some == measured("average_precision", [seen(logits[:2] + logits[3:], [0, 1, 0])])[1]
+
+
+def test_average_precision_is_refused_in_training(tiny_recipe):
+    with pytest.raises(UserError) as error:
+        load_recipe(tiny_recipe | {"stats.train": ["loss", "average_precision"]})
+    assert str(error.value).endswith(
+        "stats.train: average_precision keeps all scores, and so would every saved state; put it in "
+        "stats.val"
+    )
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("metric", "text"),
+    [
+        ("top1.x", "top1 has no part 'x'; choose one of top1"),
+        ("top5.x", "top5 has no part 'x'; choose one of top5"),
+        ("average_precision.x", "has no part 'x'; choose one of average_precision"),
+        ("prob_hist", "prob_hist has no part ''; choose one of prob_hist.0.00-0.10, "),
+        ("prob_hist.0.9-1.0", "choose one of prob_hist.0.00-0.10, prob_hist.0.10-0.20, "),
+    ],
+)
+def test_a_part_that_no_metric_has_is_found_in_the_recipe(tiny_recipe, metric, text):
+    val = {"stats.val": ["loss", "top1", "top5", *NAMES]}
+    with pytest.raises(UserError) as error:
+        load_recipe(tiny_recipe | val | {"stats.checkpoint_metric": metric})
+    assert text in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_message_lists_few_parts(tiny_recipe):
+    """Of a thousand bins the nearest, or the first."""
+    given = {"stats.val": ["loss", "prob_hist"], "stats.prob_hist.num_bins": 1000}
+    for part, shown in (("0.99-0.991", "prob_hist.0.990-0.991"), ("?", "prob_hist.0.000-0.001, ")):
+        with pytest.raises(UserError) as error:
+            load_recipe(tiny_recipe | given | {"stats.checkpoint_metric": f"prob_hist.{part}"})
+        assert shown in str(error.value)
+        assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("bins", [1, 3, 10, 100, 1000])
+def test_every_bin_can_be_the_checkpoint_metric(tiny_recipe, bins):
+    """The names that the recipe is checked against are those that are measured, all different."""
+    stats = compose(StatsOptions, train=METRICS, val=METRICS)(prob_hist={"num_bins": bins})
+    metric, found = measured("prob_hist", batches(), stats)
+    assert tuple(found) == metric.parts
+    assert len(set(metric.parts)) == bins
+    given = {"stats.val": ["loss", "prob_hist"], "stats.prob_hist.num_bins": bins}
+    load_recipe(tiny_recipe | given | {"stats.checkpoint_metric": f"prob_hist.{metric.parts[-1]}"})
 
 
 def test_average_precision_by_hand():
@@ -142,7 +212,7 @@ def test_merge_has_the_same_bits_for_every_dealing(several):
 
 
 def test_in_a_run_and_after_a_resume(tiny_recipe, monkeypatch):
-    """All of them in training and evaluation; saved in the middle of an epoch, and merged again."""
+    """All in evaluation, and in training all that may; saved within an epoch, and merged again."""
     steps, original = [], StopSignal.agree
 
     def agree(self, *, save):
@@ -151,7 +221,7 @@ def test_in_a_run_and_after_a_resume(tiny_recipe, monkeypatch):
         return original(self, save=save)
 
     changes = {
-        "stats.train": ["loss", *NAMES],
+        "stats.train": ["loss", "confusion_matrix", "prob_hist"],
         "stats.val": ["loss", "top1", *NAMES],
         "stats.checkpoint_metric": "confusion_matrix.accuracy_global",
         "common.auto_resume": True,
@@ -166,7 +236,8 @@ def test_in_a_run_and_after_a_resume(tiny_recipe, monkeypatch):
     assert train(broken)["last"] == summary["last"]
     assert summary["confusion_matrix.accuracy_global"] == summary["top1"]
     last = summary["last"]
-    assert 0 < last["train.average_precision"] <= 100
+    assert 0 < last["train.confusion_matrix.accuracy_global"] <= 100
+    assert 0 < last["val.average_precision"] <= 100
     shares = [v for k, v in last.items() if k.startswith("val.prob_hist.")]
     assert sum(shares) == pytest.approx(100)
     with open(f"{summary['run']}/best/confusion_matrix.csv") as file:

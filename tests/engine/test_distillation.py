@@ -1,6 +1,7 @@
 """A run whose loss is not the task's own: teacher and student, several losses at once."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from engine import evaluate, load_recipe, train
 from engine.effects import without_effect
 from engine.losses import build_loss
 from engine.parts import build_task
+from engine.pretrained import recipe_of
 from engine.teacher import Teacher
 
 SMALL = {"model.classification.name": "mobilenetv1"}
@@ -59,6 +61,43 @@ def test_a_student_imitates_its_teacher_which_never_changes(taught, tmp_path):
     kept = {"model.classification.pretrained": str(run / "checkpoint_last.pt")}
     found = evaluate(load_recipe(taught | kept))
     assert found["metrics"]["loss"] == pytest.approx(summary["last"]["val.loss"], rel=1e-5)
+
+
+def test_a_student_is_evaluated_without_its_teacher(taught, tmp_path):
+    """Its checkpoint says all that evaluation needs; the teacher may be gone."""
+    summary = train(load_recipe(taught))
+    Path(taught["teacher.model.classification.pretrained"]).unlink()
+    recipe, _ = recipe_of(f"{summary['run']}/checkpoint_last.pt", [])
+    assert recipe.loss.category is None
+    assert evaluate(recipe)["metrics"]["top1"] == pytest.approx(summary["last"]["val.top1"])
+
+
+def test_two_losses_share_one_teacher(taught):
+    terms = [
+        {"loss_category": "distillation", "distillation.name": name}
+        for name in ("soft_kl_loss", "hard_distillation")
+    ]
+    task = build_task(
+        load_recipe(taught | {"loss.category": "composite_loss", "loss.composite_loss": terms})
+    )
+    task.build_source("train")
+    first, second = build_loss(task).losses
+    assert first.teacher is second.teacher
+
+
+def test_options_of_another_loss_than_the_terms_have_a_line(taught):
+    terms = [{"loss_category": "classification", "distillation.soft_kl_loss.temperature": 4.0}]
+    recipe = load_recipe(taught | {"loss.category": "composite_loss", "loss.composite_loss": terms})
+    said = "\n".join(without_effect(recipe))
+    assert "loss.composite_loss[0].distillation.soft_kl_loss.temperature has no effect" in said
+
+
+def test_a_mistake_that_shows_with_the_first_batch_leaves_the_folder_free(taught):
+    """More classes asked of the teacher than there are; the corrected command may use the label."""
+    hard = {"loss.distillation.name": "hard_distillation"}
+    with pytest.raises(UserError, match="topk: 5 is more than the 3 classes"):
+        train(load_recipe(taught | hard | {"loss.distillation.hard_distillation.topk": 5}))
+    train(load_recipe(taught | hard | {"loss.distillation.hard_distillation.topk": 2}))
 
 
 def test_losses_are_added_up_and_reported_one_by_one(taught):

@@ -100,8 +100,11 @@ def records(folder):
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_copy_at_epoch(tiny_recipe, epoch):
     """Behind that epoch the model is evaluated again as its average; best is what it was before."""
-    folder = Path(train(load_recipe(tiny_recipe | {"ema.copy_at_epoch": epoch}))["run"])
+    summary = train(load_recipe(tiny_recipe | {"ema.copy_at_epoch": epoch}))
+    folder = Path(summary["run"])
     found = records(folder)
+    last = {k.removeprefix("val."): v for k, v in summary["last"].items() if k.startswith("val.")}
+    assert last == found["Val_Copied" if epoch == 1 else "Val", 1]
     assert found["Val_Copied", epoch] == found["Val_EMA", epoch]
     assert ("Val_Copied", 1 - epoch) not in found
     model, ema = (torch.load(folder / f"checkpoint{e}_last.pt") for e in ("", "_ema"))

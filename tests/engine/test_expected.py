@@ -7,10 +7,11 @@ import pytest
 
 from config.errors import UserError
 from engine import evaluate, load_recipe, train
+from engine.effects import without_effect
 from engine.expected import ExpectedOptions, compared, described, micro_batches
 from engine.settings import CommonOptions
 
-MANY = {"samples": 10**6, "validated": 50000}
+SOLVE = CommonOptions(batch_policy="solve")
 
 
 def test_a_figure_is_compared_within_its_tolerance():
@@ -37,67 +38,63 @@ def test_the_figure_and_a_shorter_training_are_told_before_it_starts():
     expected = ExpectedOptions(
         metric="top1", value=78.4, source="the paper", epochs=300, input_size=(256, 192)
     )
-    assert described(expected, 10) == [
+    assert described(expected, 10, 50000) == [
         "expected: top1 78.4 +- 0.3 (at 256x192 pixels, after 300 epochs, the paper)",
         "this run has 10 epochs, the expected figure 300",
     ]
-    assert described(ExpectedOptions(epochs=3), 10) == []
+    assert described(ExpectedOptions(epochs=3), 10, None) == []
+    other = ExpectedOptions(metric="top1", value=70.0, images=50000)
+    assert described(other, 10, 33) == []
 
 
 @pytest.mark.parametrize(
-    ("effective", "batch", "accumulated", "processes", "solved"),
+    ("effective", "batch", "processes", "solved"),
     [
-        (1024, 128, 1, 8, None),  # as published
-        (1024, 128, 1, 2, 8),
-        (1024, 128, 4, 2, None),  # accumulated by hand
-        (1024, 128, 1, 16, 8),
-        (100, 32, 1, 1, 3),  # the nearest
-        (16, 64, 1, 1, 1),
-        (None, 64, 1, 3, None),
+        (1024, 128, 8, 8),  # as published
+        (1024, 128, 2, 8),
+        (1024, 128, 16, 8),
+        (100, 32, 1, 3),  # the nearest
+        (16, 64, 1, 1),
+        (None, 64, 3, None),
     ],
 )
-def test_micro_batches_make_the_effective_batch(effective, batch, accumulated, processes, solved):
+def test_micro_batches_make_the_effective_batch(effective, batch, processes, solved):
+    """The same for any number of processes."""
     expected = ExpectedOptions(effective_batch=effective)
-    assert (
-        micro_batches(expected, CommonOptions(accum_freq=accumulated), batch, processes, **MANY)
-        == solved
-    )
-
-
-def test_other_data_keep_their_batch(caplog):
-    """Told by the images of the validation: the recipe was taken for another data set."""
-    expected = ExpectedOptions(effective_batch=1024, images=50000)
-    theirs = {"samples": 1000, "validated": 33}
-    with caplog.at_level(logging.INFO):
-        assert micro_batches(expected, CommonOptions(), 32, 1, **theirs) is None
-    assert "effective batch 32, the recipe expects 1024; these are other data" in caplog.text
-    assert micro_batches(expected, CommonOptions(), 32, 1, **MANY) == 32
-    without = {"samples": 10**6, "validated": None}
-    assert micro_batches(expected, CommonOptions(), 32, 1, **without) == 32
+    assert micro_batches(expected, SOLVE, batch, processes, 10**6) == solved
 
 
 def test_no_step_is_larger_than_the_data(caplog):
-    few = {"samples": 30, "validated": None}
     with caplog.at_level(logging.INFO):
         expected = ExpectedOptions(effective_batch=1024)
-        assert micro_batches(expected, CommonOptions(), 8, 1, **few) == 3
-        assert micro_batches(expected, CommonOptions(), 64, 1, **few) == 1
+        assert [micro_batches(expected, SOLVE, 8, n, 30) for n in (1, 4, 128)] == [3, 3, 3]
+        assert micro_batches(expected, SOLVE, 64, 1, 30) == 1
     assert "24 is the nearest that 30 images can make" in caplog.text
 
 
-def test_another_batch_may_be_told_or_refused(caplog):
+def test_another_batch_is_told_or_refused(caplog):
     expected = ExpectedOptions(effective_batch=64)
-    with caplog.at_level(logging.INFO):
-        assert micro_batches(expected, CommonOptions(batch_policy="report"), 8, 2, **MANY) is None
-    assert "effective batch 16, the recipe expects 64" in caplog.text
-    with pytest.raises(UserError, match=r"^expected\.effective_batch: 64, but 2 process"):
-        micro_batches(expected, CommonOptions(batch_policy="refuse"), 8, 2, **MANY)
+    with caplog.at_level(logging.WARNING):
+        assert micro_batches(expected, CommonOptions(), 8, 8, 10**6) is None
+        assert caplog.text == ""
+        assert micro_batches(expected, CommonOptions(), 8, 2, 10**6) is None
+    assert "effective batch of 64, but 2 process(es) x 1 x 8 images are 16" in caplog.text
+    with pytest.raises(UserError, match=r"^expected\.effective_batch: the recipe expects"):
+        micro_batches(expected, CommonOptions(batch_policy="refuse"), 8, 2, 10**6)
+
+
+def test_accumulation_that_is_not_read_has_a_line():
+    keys = {"expected.effective_batch": 64, "common.accum_freq": 4}
+    assert without_effect(load_recipe(keys)) == []
+    (line,) = without_effect(load_recipe(keys | {"common.batch_policy": "solve"}))
+    assert "common.accum_freq has no effect: common.batch_policy is solve" in line
 
 
 def test_a_run_takes_as_many_steps_as_its_effective_batch_makes(tiny_recipe, caplog):
     """72 images in steps of 3 x 8 of the base size; the figure is compared at the end."""
     expected = {
         "expected.effective_batch": 24,
+        "common.batch_policy": "solve",
         "expected.metric": "top1",
         "expected.value": 100.0,
         "expected.tolerance": 100.0,

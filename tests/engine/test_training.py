@@ -9,6 +9,7 @@ import torch
 from config.errors import RecipeError, UserError
 from data.datasets.shapes import generate
 from engine import evaluate, load_recipe, train
+from engine.effects import without_effect
 from engine.kinds import OBSERVERS
 from engine.observers.observer import Observer
 
@@ -282,3 +283,29 @@ def test_official_imagenet_recipe_runs_on_other_data(mode, tmp_path):
     assert summary["images_seen"] == 24
     assert set(summary["best"]) == {"model", "ema"}
     assert {"val.loss", "val.top1", "val.top5"} <= set(summary["last"])
+
+
+def test_a_warmup_longer_than_the_run_is_told(tiny_recipe, caplog):
+    caplog.set_level("WARNING")
+    train(
+        load_recipe(
+            tiny_recipe | {"scheduler.warmup_iterations": 10_000, "scheduler.max_epochs": 1}
+        )
+    )
+    assert "the warm-up 10000: the learning rate never reaches its peak" in caplog.text
+
+
+def test_what_begins_behind_the_end_of_the_run_has_a_line():
+    keys = {
+        "scheduler.max_epochs": 20,
+        "scheduler.name": "multi_step",
+        "scheduler.multi_step.milestones": [30, 60],
+        "scheduler.multi_step.gamma": 0.1,
+        "ema.enable": True,
+        "ema.copy_at_epoch": 500,
+    }
+    assert [line.partition(": ")[2] for line in without_effect(load_recipe(keys))] == [
+        "ema.copy_at_epoch has no effect: the run has 20 epochs",
+        "scheduler.multi_step.milestones has no effect: the run has 20 epochs",
+    ]
+    assert without_effect(load_recipe(keys | {"scheduler.max_epochs": 501})) == []

@@ -63,6 +63,28 @@ def test_binary_cross_entropy_has_the_official_values_and_gradients(name):
     np.testing.assert_allclose(outputs.grad.flatten()[:8], case["grad_first"], rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("how", ["mean", "sum", "batch_mean"])
+def test_binary_cross_entropy_leaves_out_images_without_a_class(how):
+    """As if they were absent, whatever the network says of them; nothing else gives 0."""
+    loss = BinaryCrossEntropy(BinaryCrossEntropyOptions(reduction=how))
+    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    logits[3] = torch.nan
+    logits.requires_grad_()
+    found = loss(IMAGES, logits, torch.tensor([2, -1, 0, -1, 1]))
+    found.total.backward()
+    counted = logits.detach()[[0, 2, 4]]
+    hot = torch.tensor([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
+    expected = functional.binary_cross_entropy_with_logits(counted, hot, reduction="none")
+    expected = {"mean": expected.mean(), "sum": expected.sum(), "batch_mean": expected.sum() / 3}
+    torch.testing.assert_close(found.total, expected[how])
+    assert found.units == (9 if how == "mean" else 3)
+    assert torch.equal(logits.grad[[1, 3]], torch.zeros(2, 3))
+    assert (logits.grad[[0, 2, 4]] != 0).all()
+    for images in (0, 2):
+        none = loss(IMAGES, torch.zeros(images, 3), torch.full((images,), -1))
+        assert (none.total, none.units) == (0, 0)
+
+
 def test_binary_cross_entropy_per_image_is_the_sum_over_the_images():
     logits, targets = logits_of(1, 5, 3), torch.tensor([0, 1, 2, 2, 1])
     found = {
@@ -149,3 +171,14 @@ def test_a_composite_adds_weighted_losses_and_reports_each_without_its_weight():
         {"classification": first.item(), "distillation": second.item()}
     )
     assert found.total.requires_grad and not found.parts["classification"].requires_grad
+
+
+def test_a_composite_of_one_loss_has_the_same_mean_over_batches():
+    """Ignored labels: the mean goes over the images that count, however they are dealt."""
+    logits, labels = logits_of(7, 8, 3), torch.tensor([0, -1, -1, -1, 2, 0, 1, 1])
+    plain = CrossEntropy(CrossEntropyOptions())
+    whole = plain(IMAGES, logits, labels).total.item()
+    loss = CompositeLoss([("classification", 1.0, plain)])
+    found = [loss(IMAGES, logits[a : a + 4], labels[a : a + 4]) for a in (0, 4)]
+    mean = sum(f.total * f.units for f in found) / sum(f.units for f in found)
+    assert mean.item() == pytest.approx(whole)

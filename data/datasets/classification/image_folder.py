@@ -18,8 +18,7 @@ from config.options import OPERATIONAL, Options
 from data.datasets.classification.imagenet import ImageFolder
 from data.datasets.classification.label_table import KEY, Row, columns, read_rows
 from data.datasets.classification.subset import Subset
-from data.datasets.segmentation.masked_images import files_below
-from data.images import EXTENSIONS, read_image
+from data.images import EXTENSIONS, files_below, read_image
 from data.kinds import CLASSIFICATION_DATASETS
 
 
@@ -129,7 +128,14 @@ class TableImages:
         if not self.root.is_dir():
             raise UserError(f"{key}: no folder {self.root.absolute()}; one with images is expected")
         rows = read_rows(table, columns(table, options.file_column, options.label_column))
-        pairs = sorted((row.label, path) for row, path in _resolved(rows, table, self.root))
+        advice = "correct the name, remove the row, or say which column has the file names "
+        advice += f"with {KEY}.file_column=COLUMN"
+        if split == "test":  # that of training mostly names no image of another folder
+            advice = f"{key} needs a table of its own images ({KEY}.labels=FILE)"
+        missing = f"below {self.root}; {advice}"
+        pairs = sorted(
+            (row.label, path) for row, path in _resolved(rows, table, self.root, missing)
+        )
         self.classes = tuple(sorted({label for label, _ in pairs}))
         numbers = {label: number for number, label in enumerate(self.classes)}
         self.paths = np.array([path for _, path in pairs])
@@ -147,11 +153,14 @@ class TableImages:
         return str(self.root / self.paths[index])
 
 
-def _resolved(rows: Sequence[Row], table: str, root: Path) -> Iterator[tuple[Row, str]]:
+def _resolved(
+    rows: Sequence[Row], table: str, root: Path, missing: str
+) -> Iterator[tuple[Row, str]]:
     """Every row with its image, a path relative to `root`.
 
     A row names a path in `root` or beside the table, or what one image alone is called, with or
-    without its ending. UserError for a row that names no image, several, or that of another row.
+    without its ending. UserError for a row that names no image, several, or that of another row;
+    `missing` is what to say after the name of one that is not there.
     """
     present = {_spelt(path): path for path in files_below(root)}
     called: dict[str, set[str]] = defaultdict(set)
@@ -164,7 +173,8 @@ def _resolved(rows: Sequence[Row], table: str, root: Path) -> Iterator[tuple[Row
         beside = os.path.relpath(os.path.join(os.path.dirname(table), row.file), root)
         names = (_spelt(row.file), _spelt(beside))
         direct = [{present[name]} for name in names if name in present]
-        path = _only(row, direct[0] if direct else called[names[0]] | called[names[1]], table, root)
+        found = direct[0] if direct else called[names[0]] | called[names[1]]
+        path = _only(row, found, table, root, missing)
         if path in taken:
             raise UserError(
                 f"{table}:{row.line}: {row.file} stands in line {taken[path]} already; keep one row for "
@@ -174,7 +184,7 @@ def _resolved(rows: Sequence[Row], table: str, root: Path) -> Iterator[tuple[Row
         yield row, path
 
 
-def _only(row: Row, found: set[str], table: str, root: Path) -> str:
+def _only(row: Row, found: set[str], table: str, root: Path, missing: str) -> str:
     place = f"{table}:{row.line}"
     if len(found) > 1:
         raise UserError(
@@ -184,11 +194,9 @@ def _only(row: Row, found: set[str], table: str, root: Path) -> str:
     if found:
         return next(iter(found))
     if (root / row.file).is_file():
-        raise UserError(f"{place}: {row.file} is no image that is read ({', '.join(EXTENSIONS)})")
-    raise UserError(
-        f"{place}: no image {row.file} below {root}; correct the name, remove the row, or say which "
-        f"column has the file names with {KEY}.file_column=COLUMN"
-    )
+        kinds = ", ".join(EXTENSIONS)
+        raise UserError(f"{place}: {row.file} is no image that is read ({kinds}, not hidden)")
+    raise UserError(f"{place}: no image {row.file} {missing}")
 
 
 def _spelt(path: str) -> str:

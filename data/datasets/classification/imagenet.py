@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from config.errors import UserError
 from config.options import Options
-from data.images import EXTENSIONS, read_image
+from data.images import EXTENSIONS, files_below, read_image
 from data.kinds import CLASSIFICATION_DATASETS
 
 
@@ -36,7 +36,7 @@ class ImageFolder:
                 "expected"
             )
         self.folders = self._folders()
-        files = [_images(self.root / name) for name in self.folders]
+        files = [files_below(self.root / name) for name in self.folders]
         empty = [name for name, found in zip(self.folders, files, strict=True) if not found]
         if empty:
             raise UserError(
@@ -73,17 +73,3 @@ class ImageFolder:
         """The path of the image."""
         folder = self.folders[np.searchsorted(self._ends, index, side="right")]
         return str(self.root / folder / self.paths[index])
-
-
-def _images(folder: Path) -> list[str]:
-    """The images below `folder`, as sorted paths relative to it."""
-    found = []
-    for base, folders, names in os.walk(folder):
-        folders.sort()
-        below = os.path.relpath(base, folder)
-        found += [
-            os.path.normpath(os.path.join(below, name))
-            for name in sorted(names)
-            if name.lower().endswith(EXTENSIONS)
-        ]
-    return found

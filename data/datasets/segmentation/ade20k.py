@@ -11,9 +11,9 @@ from data.datasets.segmentation.masked_images import (
     MaskedImages,
     Pair,
     check_files,
-    files_below,
     root_folder,
 )
+from data.images import files_below
 from data.kinds import SEGMENTATION_DATASETS
 
 # The first of the words that the official list has for each class, in its order.

@@ -12,8 +12,9 @@ from pydantic import Field, model_validator
 from config.errors import UserError
 from config.options import OPERATIONAL, Options
 from data.datasets.segmentation.labels import IGNORE, RGB, Labels, Mask
-from data.datasets.segmentation.masked_images import MaskedImages, Pair, files_below, root_folder
+from data.datasets.segmentation.masked_images import MaskedImages, Pair, root_folder
 from data.datasets.segmentation.masks import read_mask
+from data.images import files_below
 from data.kinds import SEGMENTATION_DATASETS
 
 KEY = "dataset.image_mask"

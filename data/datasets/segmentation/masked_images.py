@@ -15,7 +15,7 @@ from config.errors import UserError
 from data.datasets.segmentation.labels import Labels, Mask
 from data.datasets.segmentation.masks import one_channel, read_mask
 from data.datasets.segmentation.segments import Segments
-from data.images import EXTENSIONS, ImageError, read_image
+from data.images import ImageError, read_image
 
 
 class Pair(NamedTuple):
@@ -91,20 +91,6 @@ def root_folder(root: str | None, key: str, expected: str) -> Path:
             f"{key}: no folder {Path(root).absolute()}; one with {expected} is expected"
         )
     return Path(root)
-
-
-def files_below(folder: Path, endings: tuple[str, ...] = EXTENSIONS) -> list[str]:
-    """Files with one of these endings in a folder and below, relative to it, sorted."""
-    found = []
-    for base, folders, names in os.walk(folder):
-        folders.sort()
-        below = os.path.relpath(base, folder)
-        found += [
-            os.path.normpath(os.path.join(below, name))
-            for name in sorted(names)
-            if name.lower().endswith(endings) and not name.startswith(".")
-        ]
-    return found
 
 
 def check_files(pairs: Sequence[Pair], key: str) -> None:
