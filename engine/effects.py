@@ -9,7 +9,7 @@ from config.releases import RELEASE_DEFAULT
 from cvnets.kinds import CLASSIFIERS
 from engine.reading import task_name
 from engine.recipe import Recipe
-from loss_fn.section import COMPOSITE, DISTILLATION, RANGE_AUGMENT
+from loss_fn.section import COMPOSITE, RANGE_AUGMENT
 from optim.scheduler.plan import UNLIMITED
 
 ANNEALING = "adjust_bn_momentum"
@@ -122,15 +122,11 @@ def _of_segmentation(recipe: Recipe) -> Iterator[Row]:
 
 def _of_distillation(recipe: Recipe) -> Iterator[Row]:
     section, own = recipe.loss, task_name(recipe)
-    used = {section.category or own}
-    if section.category == COMPOSITE:
-        used = {term.loss_category for term in section.composite_loss}
     for key in recipe.origins:
         if key.startswith(("teacher.", "loss.distillation.")):
-            yield key, DISTILLATION not in used, f"loss.category is {section.category or own}"
+            yield key, not section.needs_teacher, f"loss.category is {section.category or own}"
         elif key.startswith(f"loss.{own}.") and section.category is not None:
             yield key, section.category != own, f"loss.category is {section.category}"
-    for key in recipe.origins:
         learns = key.startswith("teacher.") and key.removeprefix("teacher.model.") in OF_TRAINING
         yield key, learns, "a teacher does not learn"
     for number, term in enumerate(section.composite_loss):
@@ -201,8 +197,6 @@ def _of_the_data(recipe: Recipe) -> Iterator[Row]:
             yield key, not chained, f"sampler.name is {sampler.name}"
             validated = key.endswith("].val_batch_size0") and chained
             yield key, validated, "validation takes dataset.val_batch_size0"
-            named = key.endswith("].task_name") and chained
-            yield key, named, "all samplers of the chain draw from the data of the one task"
 
 
 def _beginnings(recipe: Recipe) -> Iterator[tuple[str, int]]:
@@ -235,7 +229,7 @@ def _of_training(recipe: Recipe) -> Iterator[Row]:
         yield key, first >= epochs, f"the run has {epochs} epochs"
     cyclic = getattr(recipe.scheduler, "cyclic", None)
     if cyclic is not None:
-        behind = (cyclic.total_cycles - 1) * cyclic.epochs_per_cycle
+        behind = cyclic.last_start
         for key in ("last_cycle_type", "last_cycle_end_lr"):
             reason = f"the last cycle starts behind epoch {behind}, and the run has {epochs} epochs"
             yield f"scheduler.cyclic.{key}", behind >= epochs, reason

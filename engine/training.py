@@ -68,11 +68,10 @@ def train(recipe: Recipe, *, quiet: bool = False) -> dict[str, Any]:
             trainer.close()
             run.close()
         summary = trainer.results.finish()
-        for which, best in summary["best"].items():
-            if not task.validates_as_published or not world.is_main:
-                break
-            if found := compared(recipe.expected, best, len(sources["val"])):
-                log.info("best checkpoint of the %s: %s", which, found["text"])
+        if world.is_main and task.validates_as_published:
+            for which, best in summary["best"].items():
+                if found := compared(recipe.expected, best, run.validated):
+                    log.info("best checkpoint of the %s: %s", which, found["text"])
         return summary
 
 
@@ -88,6 +87,11 @@ class Assembly:
     stop: StopSignal
     resume: Path | None
     quiet: bool
+
+    @property
+    def validated(self) -> int | None:
+        """The number of validation images; None without validation."""
+        return len(self.sources["val"]) if "val" in self.sources else None
 
     def trainer(self) -> Trainer:
         """A trainer at the position where training begins, or goes on."""
@@ -184,16 +188,17 @@ class Assembly:
         length = section.plan()
         skips = getattr(SCHEDULES[section.name].registered, "skips_warmup", False)
         warmup = length.warmup_iterations
+        steps = [len(plan.epoch(0))] if warmup else []  # a plan of many images takes its time
         if warmup and (skips or length.adjust_period_for_epochs):
-            steps = [len(plan.epoch(0))]  # of the epochs up to the first step behind the warm-up
+            # of the epochs up to the first step behind the warm-up
             while sum(steps) <= warmup and len(steps) < length.max_epochs:
                 steps.append(len(plan.epoch(len(steps))))
             length = section.plan(
                 warmup_epochs=last_warmup_epoch(warmup, steps),
                 first_epoch=last_warmup_epoch(warmup + 1, steps),
             )
-        in_all = min(length.max_iterations, len(plan.epoch(0)) * length.max_epochs)
-        if warmup >= in_all:
+        in_all = min(length.max_iterations, steps[0] * length.max_epochs) if steps else 0
+        if steps and warmup >= in_all:
             log.warning(
                 "scheduler.warmup_iterations: the run has about %d steps, the warm-up %d: the learning "
                 "rate never reaches its peak; lower it",
@@ -250,13 +255,12 @@ class Assembly:
             f"{s.height}x{s.width}: {s.batch}" for s in self.sampler.sizes(state.epoch)
         )
         parameters = sum(p.numel() for p in state.model.parameters())
-        validated = len(self.sources["val"]) if "val" in self.sources else None
         lines = [self.recipe.taskname] if self.recipe.taskname else []
         lines += [
             f"{len(self.sources['train'])} training images, {len(plan)} steps per epoch, "
             f"{self.world.size} process(es) on {self.world.device.type}, {parameters:,} parameters",
             f"image sizes and micro-batches: {sizes}",
-            *described(self.recipe.expected, trainer.schedule.plan.max_epochs, validated),
+            *described(self.recipe.expected, trainer.schedule.plan.max_epochs, self.validated),
             *self.sampler.notes(),
             *self.recipe.notes,
             *without_effect(self.recipe),

@@ -30,6 +30,7 @@ ELSEWHERE = {
     "common.mixed_precision_dtype": "engine/precision.py",
     "dataset.category": "engine/reading.py",
     "sampler.chain_sampler": "data/sampler/chain.py",
+    "sampler.chain_sampler.task_name": "engine/training_data.py",
     "sampler.chain_sampler.": "engine/effects.py",  # some are named there as without effect
     "image_augmentation.to_tensor.mean_std_normalization.": "engine/task.py",
     "image_augmentation.random_order.apply_k": "data/transforms/segmentation.py",

@@ -66,6 +66,28 @@ class Metric(Protocol):
         ...
 
 
+class Counter:
+    """The part of a metric that adds up integers: on the device until somebody asks."""
+
+    def __init__(self, places: int):
+        self._counts: Tensor | None = None
+        self._saved = [0] * places
+
+    def add(self, counts: Tensor) -> None:
+        """Count int64 [places]."""
+        self._counts = counts if self._counts is None else self._counts + counts
+
+    def step(self, gradient_norm: Tensor) -> None:
+        """An optimizer step counts nothing."""
+
+    def state(self) -> list[int]:
+        """What this rank has counted; waits for the device."""
+        if self._counts is not None:
+            self._saved = [a + b for a, b in zip(self._saved, self._counts.tolist(), strict=True)]
+            self._counts = None
+        return self._saved
+
+
 def labels_of(targets: Tensor) -> Tensor:
     """int64 [B]: labels as they are; of soft ones, float [B, C], the largest, -1 if that is 0."""
     if not targets.is_floating_point():

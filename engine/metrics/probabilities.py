@@ -7,11 +7,10 @@ from itertools import pairwise
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from config.options import Options
 from engine.kinds import METRICS
-from engine.metrics.metric import Observation
+from engine.metrics.metric import Counter, Observation
 
 
 class ProbabilityHistogramOptions(Options):
@@ -21,7 +20,7 @@ class ProbabilityHistogramOptions(Options):
 
 
 @METRICS.register("prob_hist", key="prob_hist", options=ProbabilityHistogramOptions)
-class ProbabilityHistogram:
+class ProbabilityHistogram(Counter):
     """Percent of the images whose largest softmax probability lies in each bin.
 
     `predictions` (in training `outputs`): logits [B, C]. The values are called by the bounds of
@@ -31,12 +30,11 @@ class ProbabilityHistogram:
     task = "classification"
 
     def __init__(self, options: ProbabilityHistogramOptions):
+        super().__init__(options.num_bins)
         self.bins = options.num_bins
         digits = max(2, len(str(self.bins - 1)))
         bounds = [f"{place / self.bins:.{digits}f}" for place in range(self.bins + 1)]
         self.parts = tuple(f"{low}-{high}" for low, high in pairwise(bounds))
-        self._counts: Tensor | None = None
-        self._saved = [0] * self.bins
 
     @torch.no_grad()
     def update(self, seen: Observation) -> None:
@@ -44,17 +42,7 @@ class ProbabilityHistogram:
         surest = logits.float().softmax(1).amax(1)
         bins = (surest * self.bins).long().clamp(0, self.bins - 1)
         counts = torch.zeros(self.bins, dtype=torch.int64, device=bins.device)
-        counts.scatter_add_(0, bins, torch.ones_like(bins))
-        self._counts = counts if self._counts is None else self._counts + counts
-
-    def step(self, gradient_norm: Tensor) -> None:
-        pass
-
-    def state(self) -> list[int]:
-        if self._counts is not None:
-            self._saved = [a + b for a, b in zip(self._saved, self._counts.tolist(), strict=True)]
-            self._counts = None
-        return self._saved
+        self.add(counts.scatter_add_(0, bins, torch.ones_like(bins)))
 
     def result(self, states: Sequence[list[int]]) -> dict[str, float]:
         counts = [sum(column) for column in zip(*states, strict=True)] or [0] * self.bins

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from config.registry import NoOptions
 from engine.kinds import METRICS
-from engine.metrics.metric import Metric, Observation, labels_of
+from engine.metrics.metric import Counter, Observation, labels_of
 
 
-class TopK(Metric):
+class TopK(Counter):
     """Percent of images whose class is among the `k` largest logits; counts are integers.
 
     `outputs` [B, C] logits, or `predictions`, where the task has ruled out classes; `targets` int64
@@ -25,9 +24,8 @@ class TopK(Metric):
     larger_is_better = True
 
     def __init__(self, k: int):
+        super().__init__(2)  # right, all
         self.k = k
-        self._counts: Tensor | None = None
-        self._saved = [0, 0]
 
     @torch.no_grad()
     def update(self, seen: Observation) -> None:
@@ -35,17 +33,7 @@ class TopK(Metric):
         logits = seen.outputs if seen.predictions is None else seen.predictions
         best = logits.topk(min(self.k, logits.shape[1]), dim=1).indices
         right = (best == labels[:, None]).any(1).sum()
-        counts = torch.stack([right, (labels >= 0).sum()])
-        self._counts = counts if self._counts is None else self._counts + counts
-
-    def step(self, gradient_norm: Tensor) -> None:
-        pass
-
-    def state(self) -> list[int]:
-        if self._counts is not None:
-            self._saved = [a + b for a, b in zip(self._saved, self._counts.tolist(), strict=True)]
-            self._counts = None
-        return self._saved
+        self.add(torch.stack([right, (labels >= 0).sum()]))
 
     def result(self, states: Sequence[list[int]]) -> float:
         right, total = (sum(column) for column in zip(*states, strict=True))

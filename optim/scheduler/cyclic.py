@@ -43,6 +43,11 @@ class CyclicOptions(Options):
         default=1e-3, ge=0.0, allow_inf_nan=False, description="rate at the end of the last cycle"
     )
 
+    @property
+    def last_start(self) -> int:
+        """The epoch behind which the last cycle starts."""
+        return (self.total_cycles - 1) * self.epochs_per_cycle
+
     @field_validator("steps")
     @classmethod
     def _rising(cls, steps: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -63,8 +68,7 @@ class Cyclic(Schedule):
     def __init__(self, options: CyclicOptions, plan: SchedulePlan):
         super().__init__(plan, peak=options.min_lr)
         self.options = options
-        self.last_start = (options.total_cycles - 1) * options.epochs_per_cycle
-        late = [mark for mark in options.steps or () if mark > self.last_start]
+        late = [mark for mark in options.steps or () if mark > options.last_start]
         if plan.is_iteration_based:
             raise UserError(
                 "scheduler.is_iteration_based: the cyclic schedule counts epochs; set it to false"
@@ -72,15 +76,15 @@ class Cyclic(Schedule):
         if late:
             raise UserError(
                 f"scheduler.cyclic.steps: epoch {late[0]} lies in the last cycle, which starts behind "
-                f"epoch {self.last_start}; leave it out"
+                f"epoch {options.last_start}; leave it out"
             )
 
     def after_warmup(self, epoch: int, iteration: int) -> float:
         options, length = self.options, self.options.epochs_per_cycle
         low = options.min_lr * self._factor(epoch)
-        if epoch <= self.last_start:
+        if epoch <= options.last_start:
             return low * (1 + (-epoch) % length)
-        end, behind, total = options.last_cycle_end_lr, self.last_start, self.plan.max_epochs
+        end, behind, total = options.last_cycle_end_lr, options.last_start, self.plan.max_epochs
         if options.last_cycle_type == "linear":
             return low - (epoch - behind + 1) * (low - end) / (total - behind)
         share = (epoch - behind) / (total - behind + 1)
